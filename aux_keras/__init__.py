@@ -1,0 +1,36 @@
+"""Recurrent networks that learn long-term dependencies with auxiliary losses.
+
+Keras layers and models after Trinh, Dai, Luong and Le, "Learning Longer-term
+Dependencies in RNNs with Auxiliary Losses", ICML 2018.
+"""
+
+import keras
+
+if keras.backend.backend() != "tensorflow":
+    raise ImportError(
+        "aux_keras needs Keras's TensorFlow backend. Set the environment variable "
+        f"KERAS_BACKEND=tensorflow. Received: {keras.backend.backend()}"
+    )
+
+from aux_keras.layers import (  # noqa: E402  (after the check of the backend)
+    AnchorSampler,
+    DropConnectDense,
+    Prediction,
+    Reconstruction,
+    SegmentDecoder,
+    TokenEmbedding,
+    TruncatedRNN,
+)
+from aux_keras.models.auxiliary_classifier import AuxiliaryClassifier  # noqa: E402
+
+__version__ = "0.1.0"
+__all__ = [
+    "AnchorSampler",
+    "AuxiliaryClassifier",
+    "DropConnectDense",
+    "Prediction",
+    "Reconstruction",
+    "SegmentDecoder",
+    "TokenEmbedding",
+    "TruncatedRNN",
+]

@@ -1,0 +1,25 @@
+"""Keras layers: what section 3 of the paper is made of, each usable alone."""
+
+from aux_keras.layers.anchor_sampler import AnchorSampler, Segments, gather_segments
+from aux_keras.layers.auxiliary_loss import normalized_auxiliary_loss, segment_loss, token_loss
+from aux_keras.layers.drop_connect import DropConnectDense
+from aux_keras.layers.prediction import Prediction
+from aux_keras.layers.reconstruction import Reconstruction
+from aux_keras.layers.segment_decoder import SegmentDecoder
+from aux_keras.layers.token_embedding import TokenEmbedding
+from aux_keras.layers.truncated_rnn import TruncatedRNN
+
+__all__ = [
+    "AnchorSampler",
+    "DropConnectDense",
+    "Prediction",
+    "Reconstruction",
+    "SegmentDecoder",
+    "Segments",
+    "TokenEmbedding",
+    "TruncatedRNN",
+    "gather_segments",
+    "normalized_auxiliary_loss",
+    "segment_loss",
+    "token_loss",
+]

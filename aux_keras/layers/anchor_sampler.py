@@ -1,0 +1,129 @@
+"""Anchors and segments (sections 3.1, 3.2, 3.4, 5.4)."""
+
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from aux_keras.layers import randomness
+
+PLACEMENTS = ("spill", "past", "immediate", "future")
+
+
+class Segments(NamedTuple):
+    """Where the auxiliary losses of a batch are; each field `(batch, anchors)` int32.
+
+    A segment of length l is a slice of l + 1 tokens: the first l are fed, the last l
+    predicted. Slices begin at `starts` and hold `lengths + 1` tokens, which stand in
+    reverse order if the sampler's `reverse` is set.
+    """
+
+    anchors: tf.Tensor
+    starts: tf.Tensor
+    lengths: tf.Tensor
+
+
+@keras.saving.register_keras_serializable("aux_keras")
+class AnchorSampler(keras.layers.Layer):
+    """Draws random anchors, and a segment for each, inside every sequence's valid part.
+
+    Anchors are uniform over the positions that leave the segment its full length;
+    starts are uniform over what the placement allows. A sequence of at most
+    `segment_length` tokens gives a segment of all of them, one of a single token a
+    segment of length 0. The state at anchor `a` has read token `a`.
+
+    Args:
+        num_anchors: int, n of equation 1, anchors per sequence.
+        segment_length: int, l of equation 2, predicted tokens per segment.
+        placement: where the slice of l + 1 tokens lies. `"spill"`: starts anywhere
+            before the anchor and may run past it. `"past"`: ends at the anchor or
+            anywhere before it. `"immediate"`: ends at the anchor. `"future"`: starts
+            at the anchor.
+        seed: int, seed of the draws when `key` is not given.
+
+    Call arguments:
+        lengths: `(batch,)` int32, numbers of valid tokens, at least 1.
+        key: `(2,)` int32, see `randomness`; by default a new one at every call.
+
+    Returns:
+        `Segments`, each field `(batch, num_anchors)` int32.
+
+    Raises:
+        ValueError: if a count is not a positive integer or the placement is unknown.
+
+    Example:
+        >>> sampler = AnchorSampler(num_anchors=2, segment_length=3, placement="past")
+        >>> sampler(np.array([10, 20])).starts.shape
+        TensorShape([2, 2])
+    """
+
+    def __init__(self, num_anchors, segment_length, placement, seed=None, **kwargs):
+        super().__init__(**kwargs)
+        for name, value in (("num_anchors", num_anchors), ("segment_length", segment_length)):
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}")
+        if placement not in PLACEMENTS:
+            raise ValueError(f"`placement` must be one of {PLACEMENTS}. Received: {placement=}")
+        self.num_anchors = num_anchors
+        self.segment_length = segment_length
+        self.placement = placement
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def call(self, lengths, key=None):
+        if key is None:
+            key = tf.cast(self.seed_generator.next(), tf.int32)
+        total = tf.repeat(tf.cast(lengths, tf.int32)[:, None], self.num_anchors, axis=1)
+        length = tf.clip_by_value(total - 1, 0, self.segment_length)
+        first, last = self.anchor_range(total, length)
+        anchors = first + randomness.uniform_integer(randomness.fold_in(key, 0), last - first + 1)
+        first, last = self.start_range(total, length, anchors)
+        starts = first + randomness.uniform_integer(randomness.fold_in(key, 1), last - first + 1)
+        return Segments(anchors, starts, length)
+
+    def anchor_range(self, total, length):
+        """First and last anchor that leave a segment of `length` room in `total` tokens."""
+        zeros = tf.zeros_like(total)
+        return {
+            "spill": (tf.minimum(total - 1, 1), total - 1),
+            "past": (length, total - 1),
+            "immediate": (length, total - 1),
+            "future": (zeros, total - 1 - length),
+        }[self.placement]
+
+    def start_range(self, total, length, anchors):
+        """First and last start of the slice that belongs to an anchor."""
+        zeros, latest = tf.zeros_like(total), total - 1 - length
+        return {
+            "spill": (zeros, tf.clip_by_value(anchors - 1, 0, latest)),
+            "past": (zeros, anchors - length),
+            "immediate": (anchors - length, anchors - length),
+            "future": (anchors, anchors),
+        }[self.placement]
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_anchors": self.num_anchors,
+            "segment_length": self.segment_length,
+            "placement": self.placement,
+            "seed": self.seed,
+        }
+
+
+def gather_segments(tokens, segments, segment_length, reverse=False):
+    """The slices of `segments`; positions behind a shorter slice repeat valid tokens.
+
+    Args:
+        tokens: `(batch, time, features)`.
+        segments: `Segments`.
+        segment_length: int, l.
+        reverse: bool, whether to reverse each slice (section 5.4).
+
+    Returns:
+        `(batch, anchors, segment_length + 1, features)`.
+    """
+    steps = tf.minimum(tf.range(segment_length + 1), segments.lengths[..., None])
+    if reverse:
+        steps = segments.lengths[..., None] - steps
+    return tf.gather(tokens, segments.starts[..., None] + steps, axis=1, batch_dims=1)

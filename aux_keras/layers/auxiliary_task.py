@@ -1,0 +1,126 @@
+"""What reconstruction and prediction have in common: draws, targets, losses."""
+
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from aux_keras.layers import randomness
+from aux_keras.layers.anchor_sampler import AnchorSampler, Segments, gather_segments
+from aux_keras.layers.auxiliary_loss import segment_loss, token_loss
+from aux_keras.layers.truncated_rnn import check_truncation, merge_anchors
+
+
+class Draws(NamedTuple):
+    """All that is random in a task for one batch; the first axis of each is `batch`.
+
+    `segments`: where the segments are. `feed`: `(batch, anchors, l)` bool, whether the
+    decoder is fed the true token. `mask`: DropConnect masks `(batch, anchors, hidden,
+    features)`. The last two are `(batch, anchors, 0)` where true tokens are always fed,
+    or nothing is dropped.
+    """
+
+    segments: Segments
+    feed: tf.Tensor
+    mask: tf.Tensor
+
+
+class AuxiliaryTask(keras.layers.Layer):
+    """Base of the auxiliary losses: segments at random anchors, predicted token by token.
+
+    A subclass sets `self.sampler` and `self.reverse`, names in `window` the state it
+    starts from, and predicts in `predict`.
+
+    Call arguments:
+        tokens: `(batch, time, features)`.
+        draws: `Draws` of the batch.
+        record: the main RNN's record at `window(draws)`, tensors
+            `(batch, anchors, width)`.
+        encoder: the main RNN as a recurrence, `TruncatedRNN.recurrence()`.
+        embedding: the main RNN's `TokenEmbedding`, or None.
+
+    Returns:
+        `(losses, lengths)`, each `(batch, anchors)`: L_i of equation 2, float32, and
+        l_i, int32.
+    """
+
+    def __init__(self, num_anchors, segment_length, placement, reverse, truncation,
+                 decoder_truncation="same", **kwargs):  # fmt: skip
+        super().__init__(**kwargs)
+        self.truncation = check_truncation("truncation", truncation)
+        self.decoder_truncation = decoder_truncation
+        self.reverse = reverse
+        self.num_anchors = num_anchors
+        self.segment_length = segment_length
+        self.placement = placement
+        self.sampler = AnchorSampler(num_anchors, segment_length, placement, name="sampler")
+        if decoder_truncation != "same":
+            check_truncation("decoder_truncation", decoder_truncation)
+
+    @property
+    def inner_truncation(self):
+        """The truncation inside the task's own network."""
+        same = self.decoder_truncation == "same"
+        return self.truncation if same else self.decoder_truncation
+
+    @property
+    def samples(self):
+        """Whether the task feeds its own outputs back (scheduled sampling)."""
+        return False
+
+    def draw(self, lengths, key, feed_probability, training):
+        """Draws anchors, segments, what is fed, and DropConnect masks.
+
+        Args:
+            lengths: `(batch,)` int32, valid tokens.
+            key: `(2,)` int32, see `randomness`.
+            feed_probability: float scalar, epsilon of section 3.3; None for always.
+            training: bool; no weights are dropped otherwise.
+
+        Returns:
+            `Draws`.
+        """
+        segments = self.sampler(lengths, key=randomness.fold_in(key, 0))
+        rows, n = tf.shape(lengths)[0], self.num_anchors
+        feed, mask, readout = tf.zeros((rows, n, 0), tf.bool), tf.zeros((rows, n, 0)), self.readout
+        if self.samples and feed_probability is not None:
+            shape = (rows, n, self.segment_length)
+            feed = randomness.uniform(randomness.fold_in(key, 1), shape) < feed_probability
+        if training and readout.rate:
+            mask = readout.draw_mask(rows * n, randomness.fold_in(key, 2))
+            shape = (rows, n, *readout.kernel.shape)
+            per_example = readout.per == "example"
+            mask = tf.reshape(mask, shape) if per_example else tf.broadcast_to(mask, shape)
+        return Draws(segments, feed, mask)
+
+    def call(self, tokens, draws, record, encoder, embedding=None):
+        slices = gather_segments(tokens, draws.segments, self.segment_length, self.reverse)
+        slices = merge_anchors(slices)
+        predicted = self.predict(
+            slices,
+            tuple(map(merge_anchors, record)),
+            merge_anchors(draws.feed) if draws.feed.shape[-1] != 0 else None,
+            merge_anchors(draws.mask) if draws.mask.shape[-1] != 0 else None,
+            encoder,
+            embedding,
+        )
+        losses = token_loss(slices[:, 1:], predicted)
+        losses = tf.reshape(losses, (-1, self.num_anchors, self.segment_length))
+        return segment_loss(losses, draws.segments.lengths), draws.segments.lengths
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_anchors": self.num_anchors,
+            "segment_length": self.segment_length,
+            "truncation": self.truncation,
+            "decoder_truncation": self.decoder_truncation,
+        }
+
+
+def deserialize_cells(config):
+    """`config` with its `cells` revived."""
+    return {
+        **config,
+        "cells": [keras.saving.deserialize_keras_object(c) for c in config["cells"]],
+    }

@@ -1,0 +1,117 @@
+"""DropConnect (Wan et al. 2013), on the second layer of the paper's FFNs."""
+
+import keras
+import tensorflow as tf
+
+from aux_keras.layers import randomness
+
+
+def drop_connect(inputs, kernel, bias):
+    """`y_b = x_b K_b + bias`, with one kernel for all rows or one for each.
+
+    Args:
+        inputs: `(..., rows, features)`.
+        kernel: `(features, units)`, or `(rows, features, units)`.
+        bias: `(units,)`.
+
+    Returns:
+        `(..., rows, units)`.
+    """
+    equation = "...i,ij->...j" if kernel.shape.rank == 2 else "...bi,bij->...bj"
+    return tf.einsum(equation, inputs, kernel) + bias
+
+
+@keras.saving.register_keras_serializable("aux_keras")
+class DropConnectDense(keras.layers.Layer):
+    """A linear dense layer that drops weights in training.
+
+    Training multiplies the kernel by a Bernoulli mask and by `1 / (1 - rate)`; the
+    bias is kept. Inference uses the plain kernel, which is the exact mean of a linear
+    layer. With three-dimensional inputs a mask is shared over time.
+
+    Args:
+        units: int, width of the output.
+        rate: float in [0, 1), probability of dropping a weight.
+        per: `"example"`, a mask for each row of the batch; or `"batch"`, one for all.
+        seed: int, seed of the masks drawn when `drop_mask` is not given.
+
+    Call arguments:
+        inputs: `(batch, features)` or `(batch, time, features)`.
+        training: bool; whether to drop.
+        drop_mask: a result of `draw_mask`; by default a new one in training.
+
+    Returns:
+        `(batch, units)` or `(batch, time, units)`.
+
+    Raises:
+        ValueError: on a `rate` outside [0, 1) or an unknown `per`.
+
+    Example:
+        >>> DropConnectDense(10, rate=0.5)(np.ones((2, 256)), training=True).shape
+        TensorShape([2, 10])
+
+    Reference: Wan et al. 2013, "Regularization of neural networks using DropConnect".
+    """
+
+    def __init__(self, units, rate, per="example", seed=None, **kwargs):
+        super().__init__(**kwargs)
+        if not 0 <= rate < 1:
+            raise ValueError(f"`rate` must be in [0, 1). Received: {rate=}")
+        if per not in ("example", "batch"):
+            raise ValueError(f"`per` must be 'example' or 'batch'. Received: {per=}")
+        self.units = units
+        self.rate = rate
+        self.per = per
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def build(self, inputs_shape):
+        self.kernel = self.add_weight(
+            name="kernel", shape=(inputs_shape[-1], self.units), initializer="glorot_uniform"
+        )
+        self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros")
+        self.built = True
+
+    def draw_mask(self, rows, key):
+        """Mask with inverted scaling: entries are 0 or `1 / (1 - rate)`.
+
+        Args:
+            rows: int scalar, number of rows of the batch.
+            key: `(2,)` int32, see `randomness`.
+
+        Returns:
+            `(rows, features, units)`; or `(features, units)` with `per="batch"`.
+        """
+        shape = tuple(self.kernel.shape)
+        if self.per == "example":
+            shape = (rows, *shape)
+        kept = randomness.uniform(key, shape) >= self.rate
+        return tf.cast(kept, self.compute_dtype) / (1 - self.rate)
+
+    def masked_kernel(self, drop_mask=None):
+        """The kernel in compute dtype, times the mask if there is one."""
+        kernel = tf.cast(self.kernel, self.compute_dtype)
+        return kernel if drop_mask is None else kernel * drop_mask
+
+    def call(self, inputs, training=False, drop_mask=None):
+        if training and drop_mask is None and self.rate:
+            key = tf.cast(self.seed_generator.next(), tf.int32)
+            drop_mask = self.draw_mask(tf.shape(inputs)[0], key)
+        by_time = len(inputs.shape) == 3
+        if by_time:  # (time, batch, features): the mask goes with the last but one
+            inputs = tf.transpose(inputs, (1, 0, 2))
+        bias = tf.cast(self.bias, self.compute_dtype)
+        outputs = drop_connect(inputs, self.masked_kernel(drop_mask), bias)
+        return tf.transpose(outputs, (1, 0, 2)) if by_time else outputs
+
+    def compute_output_shape(self, inputs_shape, drop_mask_shape=None):
+        return (*inputs_shape[:-1], self.units)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "rate": self.rate,
+            "per": self.per,
+            "seed": self.seed,
+        }

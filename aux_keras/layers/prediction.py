@@ -1,0 +1,104 @@
+"""Prediction of the future: the auxiliary loss of p-LSTM (section 3.2)."""
+
+import keras
+import tensorflow as tf
+
+from aux_keras.layers.auxiliary_task import AuxiliaryTask, deserialize_cells
+from aux_keras.layers.segment_decoder import SegmentDecoder
+
+STRUCTURES = ("stacked", "decoder")
+
+
+@keras.saving.register_keras_serializable("aux_keras")
+class Prediction(AuxiliaryTask):
+    """Predicts the tokens that follow an anchor, each from those before it.
+
+    `structure="stacked"` (Figure 2, right): the main RNN goes on reading true tokens from
+    the anchor on, `cells` read its outputs from a zero state, and a two-layer FFN
+    predicts the next token at every step. The state before the anchor is a constant;
+    gradient enters the main RNN at every step of the segment, and its state is made a
+    constant every `truncation` steps. `structure="decoder"`: the `SegmentDecoder` of the
+    reconstruction, started from the state at the anchor and always fed true tokens; its
+    gradient passes through the `truncation` steps that end at the anchor.
+
+    Args:
+        cells: list of Keras RNN cells, bottom first; the paper's figure has one LSTM cell,
+            the decoder form two.
+        num_anchors: int, n, segments per sequence.
+        segment_length: int, l, predicted tokens per segment.
+        truncation: int steps of back-propagation in the main RNN; None for all, 0 for none.
+        hidden_units: int, width of the FFN on top.
+        drop_rate: float, DropConnect rate of the FFN's second layer.
+        structure: `"stacked"` or `"decoder"`.
+        decoder_truncation: `"same"` as `truncation`, or a truncation inside `cells`.
+        drop_per: `"example"` or `"batch"`, see `DropConnectDense`.
+
+    Call arguments, Returns: see `AuxiliaryTask`.
+
+    Raises:
+        ValueError: on arguments outside what is said above.
+
+    Example:
+        >>> task = Prediction([keras.layers.LSTMCell(128)], num_anchors=1, segment_length=600,
+        ...                   truncation=300, hidden_units=256, drop_rate=0.5)
+
+    Reference: Trinh et al. 2018, section 3.2 and Figure 2.
+    """
+
+    def __init__(
+        self, cells, num_anchors, segment_length, truncation, hidden_units, drop_rate,
+        structure="stacked", decoder_truncation="same", drop_per="example",
+        name="prediction", **kwargs,
+    ):  # fmt: skip
+        if structure not in STRUCTURES:
+            raise ValueError(f"`structure` must be one of {STRUCTURES}. Received: {structure=}")
+        super().__init__(
+            num_anchors, segment_length, "future", False, truncation, decoder_truncation,
+            name=name, **kwargs,
+        )  # fmt: skip
+        self.structure = structure
+        self.decoder = SegmentDecoder(
+            cells, hidden_units, drop_rate, self.inner_truncation, drop_per,
+            dtype=self.dtype_policy, name="decoder",
+        )  # fmt: skip
+
+    def build_task(self, features, encoder_states, encoder_units, token_units):
+        """Builds by hand what is not on the inference path, see `Reconstruction`."""
+        if self.structure == "stacked":
+            self.decoder.build((None, None, features), None, encoder_units)
+        else:
+            shapes = [(None, width) for width in encoder_states]
+            self.decoder.build((None, None, features), shapes, token_units)
+        self.built = True
+
+    @property
+    def readout(self):
+        return self.decoder.readout
+
+    def window(self, draws):
+        """`(counts, truncation)` of the state wanted: stacked prediction reads the anchor's
+        token again, from the constant state before it."""
+        anchors = draws.segments.anchors
+        return (anchors, 0) if self.structure == "stacked" else (anchors + 1, self.truncation)
+
+    def predict(self, segments, record, feed, drop_mask, encoder, embedding):
+        if self.structure == "decoder":
+            states = encoder.states(record)
+            return self.decoder(segments, states, drop_mask=drop_mask, embedding=embedding)
+        inputs = encoder.inputs(segments[:, :-1])
+        lengths = tf.fill([tf.shape(segments)[0]], tf.shape(inputs)[0])
+        outputs = encoder.scan(inputs, record, lengths, cut=self.truncation)[0][1:]
+        return self.decoder.read(outputs, drop_mask)
+
+    def get_config(self):
+        decoder = self.decoder.get_config()
+        names = ("cells", "hidden_units", "drop_rate", "drop_per")
+        return {
+            **super().get_config(),
+            **{name: decoder[name] for name in names},
+            "structure": self.structure,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**deserialize_cells(config))

@@ -1,0 +1,45 @@
+"""Stateless randomness: every draw is a function of its key and of nothing else.
+
+A key is folded from (seed, component, training step, replica), so that a run that was
+stopped and started again draws what the unbroken run would have drawn, and no two
+replicas draw the same. Philox is named because the default algorithm differs between
+XLA and plain graphs.
+"""
+
+import tensorflow as tf
+
+
+def fold_in(key, *values):
+    """A new key from a key and integers.
+
+    Args:
+        key: int, or `(2,)` int32 tensor.
+        *values: integers or integer scalars.
+
+    Returns:
+        `(2,)` int32 tensor.
+    """
+    if isinstance(key, int):
+        key = tf.constant([key & 0x7FFFFFFF, key >> 31 & 0x7FFFFFFF], tf.int32)
+    for value in values:
+        key = tf.random.fold_in(key, tf.cast(value, tf.int32), alg="philox")
+    return key
+
+
+def uniform(key, shape):
+    """Uniform float32 draws from [0, 1), of the given shape."""
+    return tf.random.stateless_uniform(shape, key, alg="philox")
+
+
+def uniform_integer(key, count):
+    """Uniform int32 draws, each from [0, count), elementwise.
+
+    Args:
+        key: `(2,)` int32.
+        count: int32 tensor of any shape, at least 1.
+
+    Returns:
+        int32 tensor of the shape of `count`.
+    """
+    draw = uniform(key, tf.shape(count)) * tf.cast(count, tf.float32)
+    return tf.minimum(tf.cast(draw, tf.int32), count - 1)  # float rounding can reach count

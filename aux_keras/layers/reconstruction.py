@@ -1,0 +1,102 @@
+"""Reconstruction of the past: the auxiliary loss of r-LSTM (section 3.1)."""
+
+import keras
+
+from aux_keras.layers.auxiliary_task import AuxiliaryTask, deserialize_cells
+from aux_keras.layers.segment_decoder import SegmentDecoder
+
+
+@keras.saving.register_keras_serializable("aux_keras")
+class Reconstruction(AuxiliaryTask):
+    """Reconstructs segments of what the main RNN has read, from its state at an anchor.
+
+    A `SegmentDecoder` starts from the state at the anchor and is fed by scheduled
+    sampling. The gradient enters the main RNN at the anchor and passes through the
+    `truncation` steps that end there.
+
+    Args:
+        cells: list of Keras RNN cells of the decoder, bottom first; the paper has two
+            LSTM cells of the main RNN's width.
+        num_anchors: int, n, segments per sequence.
+        segment_length: int, l, predicted tokens per segment.
+        truncation: int steps of back-propagation in the main RNN; None for all, 0 for none.
+        hidden_units: int, width of the decoder's FFN.
+        drop_rate: float, DropConnect rate of the FFN's second layer.
+        placement: `"spill"`, `"past"` or `"immediate"`, see `AnchorSampler`.
+        reverse: bool, whether to reverse a segment before it is fed and predicted.
+        decoder_truncation: `"same"` as `truncation`, or a truncation inside the decoder.
+        drop_per: `"example"` or `"batch"`, see `DropConnectDense`.
+        feedback_gradient: bool, see `SegmentDecoder`.
+
+    Call arguments, Returns: see `AuxiliaryTask`.
+
+    Raises:
+        ValueError: on arguments outside what is said above.
+
+    Example:
+        >>> cells = [keras.layers.LSTMCell(128), keras.layers.LSTMCell(128)]
+        >>> task = Reconstruction(cells, num_anchors=1, segment_length=600, truncation=300,
+        ...                       hidden_units=256, drop_rate=0.5)
+
+    Reference: Trinh et al. 2018, sections 3.1, 3.3, 4.1, 5.4.
+    """
+
+    def __init__(
+        self, cells, num_anchors, segment_length, truncation, hidden_units, drop_rate,
+        placement="spill", reverse=True, decoder_truncation="same", drop_per="example",
+        feedback_gradient=False, name="reconstruction", **kwargs,
+    ):  # fmt: skip
+        if placement == "future":
+            raise ValueError(f"`placement` must be 'spill', 'past' or 'immediate'. {placement=}")
+        super().__init__(
+            num_anchors, segment_length, placement, reverse, truncation, decoder_truncation,
+            name=name, **kwargs,
+        )  # fmt: skip
+        self.decoder = SegmentDecoder(
+            cells, hidden_units, drop_rate, self.inner_truncation, drop_per, feedback_gradient,
+            dtype=self.dtype_policy, name="decoder",
+        )  # fmt: skip
+
+    def build_task(self, features, encoder_states, encoder_units, token_units):
+        """Builds the decoder by hand: it is not on the inference path.
+
+        Args:
+            features: int, width of a token.
+            encoder_states: list of int, widths of the main RNN's states.
+            encoder_units: int, width of the main RNN's output.
+            token_units: int, width of an embedded token.
+        """
+        del encoder_units
+        shapes = [(None, width) for width in encoder_states]
+        self.decoder.build((None, None, features), shapes, token_units)
+        self.built = True
+
+    @property
+    def readout(self):
+        return self.decoder.readout
+
+    @property
+    def samples(self):
+        return True
+
+    def window(self, draws):
+        """`(counts, truncation)` of the state wanted: it has read the anchor's token."""
+        return draws.segments.anchors + 1, self.truncation
+
+    def predict(self, segments, record, feed, drop_mask, encoder, embedding):
+        states = encoder.states(record)
+        return self.decoder(segments, states, feed=feed, drop_mask=drop_mask, embedding=embedding)
+
+    def get_config(self):
+        decoder = self.decoder.get_config()
+        names = ("cells", "hidden_units", "drop_rate", "drop_per", "feedback_gradient")
+        return {
+            **super().get_config(),
+            **{name: decoder[name] for name in names},
+            "placement": self.placement,
+            "reverse": self.reverse,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**deserialize_cells(config))

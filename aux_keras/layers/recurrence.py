@@ -1,0 +1,186 @@
+"""One interface to every recurrent cell: what `TruncatedRNN` and the decoders unroll.
+
+A *record* is what a cell leaves after reading some tokens: a tuple of
+`(rows, width)` tensors, of which the first is the output. `LSTMRecurrence` is the
+compiled special case, `CellRecurrence` takes any Keras cell; both give the same
+numbers, which a test holds them to.
+"""
+
+import functools
+import os
+
+import tensorflow as tf
+
+from aux_keras.layers import lstm_scan
+
+
+def make_recurrence(cell, embedding, dtype):
+    """The recurrence of a built cell that reads tokens through `embedding`.
+
+    Args:
+        cell: a built Keras RNN cell.
+        embedding: a built `TokenEmbedding`, or None to read inputs as they are.
+        dtype: compute dtype.
+    """
+    plain = lstm_scan.is_plain_lstm(cell)
+    return (LSTMRecurrence if plain else CellRecurrence)(cell, embedding, dtype)
+
+
+class LSTMRecurrence:
+    """A plain LSTM with the embedding composed into its kernel; the record is (h, c)."""
+
+    def __init__(self, cell, embedding, dtype):
+        self.units, self.dtype = cell.units, dtype
+        recurrent, kernel = tf.cast(cell.recurrent_kernel, dtype), tf.cast(cell.kernel, dtype)
+        bias = tf.zeros(4 * cell.units, dtype) if cell.bias is None else tf.cast(cell.bias, dtype)
+        if embedding is not None:
+            kernel, bias = embedding.compose(kernel, bias)
+        self.kernel = tf.concat([recurrent, kernel, bias[None]], axis=0)
+
+    def inputs(self, tokens):
+        """`(rows, time, features)` tokens as the scan reads them, time-major."""
+        return self.step_inputs(tf.transpose(tf.cast(tokens, self.dtype), (1, 0, 2)))
+
+    @staticmethod
+    def step_inputs(tokens):
+        """Appends the 1 that the kernel's last row, the bias, multiplies."""
+        return tf.concat([tokens, tf.ones_like(tokens[..., :1])], axis=-1)
+
+    def zeros(self, rows):
+        """The record before the first token."""
+        return (tf.zeros((rows, self.units), self.dtype),) * 2
+
+    def from_states(self, states):
+        return tuple(states)
+
+    @staticmethod
+    def states(record):
+        return tuple(record)
+
+    def step(self, token, record):
+        """The record after one more token, `(rows, features)`."""
+        return lstm_scan.lstm_step(self.kernel, self.step_inputs(token), *record)[:2]
+
+    def scan(self, inputs, record, lengths, cut=None, **options):
+        """Records over time, see `lstm_scan.lstm_scan`, which takes the options too."""
+        return lstm_scan.lstm_scan(self.kernel, inputs, record, lengths, cut, **options)
+
+    def collect(self, inputs, counts):
+        """Constant records after `counts` tokens, see `lstm_scan.collect_states`."""
+        kernel, inputs = tf.stop_gradient(self.kernel), tf.stop_gradient(inputs)
+        record = self.zeros(tf.shape(inputs)[1])
+        return tuple(map(tf.stop_gradient, lstm_scan.lstm_collect(kernel, inputs, *record, counts)))
+
+
+class CellRecurrence:
+    """Any Keras cell, in a TensorFlow loop; the record is (output, *states)."""
+
+    def __init__(self, cell, embedding, dtype):
+        self.cell, self.embedding, self.dtype = cell, embedding, dtype
+
+    def inputs(self, tokens):
+        return tf.transpose(tf.cast(tokens, self.dtype), (1, 0, 2))
+
+    @staticmethod
+    def step_inputs(tokens):
+        return tokens
+
+    def zeros(self, rows):
+        return self.from_states(tf.nest.flatten(self.cell.get_initial_state(batch_size=rows)))
+
+    def from_states(self, states):
+        states = tuple(tf.cast(s, self.dtype) for s in states)
+        width = self.cell.output_size
+        output = tf.zeros((tf.shape(states[0])[0], width), self.dtype)
+        return (tf.ensure_shape(output, (states[0].shape[0], width)), *states)
+
+    @staticmethod
+    def states(record):
+        return tuple(record[1:])
+
+    def step(self, token, record):
+        """The record after one more token, `(rows, features)`."""
+        features = token if self.embedding is None else self.embedding(token)
+        states = tf.nest.pack_sequence_as(self.cell.state_size, list(record[1:]))
+        output, states = self.cell(features, states)
+        return (output, *tf.nest.flatten(states))
+
+    def scan(self, inputs, record, lengths, cut=None, last=False):
+        steps = inputs.shape[0] or tf.shape(inputs)[0]
+
+        def body(t, record, arrays):
+            state = tuple(cut_gradient(s, t, cut) for s in record) if cut else record
+            valid = (t < lengths)[:, None]
+            record = tuple(
+                tf.where(valid, new, old)
+                for new, old in zip(self.step(inputs[t], state), record, strict=True)
+            )
+            return t + 1, record, tuple(a.write(t + 1, s) for a, s in zip(arrays, record))
+
+        arrays = () if last else lstm_scan.state_arrays(record, steps)
+        _, record, arrays = tf.while_loop(
+            lambda t, *_: t < steps, body, (0, record, arrays), maximum_iterations=steps
+        )
+        results = record if last else tuple(a.stack() for a in arrays)
+        return tuple(map(tf.stop_gradient, results)) if cut == 0 else results
+
+    def collect(self, inputs, counts):
+        record = self.zeros(tf.shape(inputs)[1])
+        collected = lstm_scan.collect_states(self.step, inputs, record, counts)
+        return tuple(map(tf.stop_gradient, collected))
+
+
+def cut_gradient(state, t, cut):
+    """`state`, a constant at the start of every `cut`-th step after the first."""
+    crosses = tf.logical_and(t > 0, t % cut == 0)
+    return tf.where(crosses, tf.stop_gradient(state), state)
+
+
+def at_counts(stack, counts):
+    """Records after `counts` tokens, from those of all steps.
+
+    Args:
+        stack: tuple of `(time + 1, rows, width)`.
+        counts: `(rows, anchors)` int32.
+
+    Returns:
+        tuple of `(rows, anchors, width)`.
+    """
+    row = tf.broadcast_to(tf.range(tf.shape(counts)[0])[:, None], tf.shape(counts))
+    return tuple(tf.gather_nd(s, tf.stack([counts, row], axis=-1)) for s in stack)
+
+
+def map_rows(function, *rows, blocks=None, least=32):
+    """Applies a function to blocks of rows, one block per core, and joins the results.
+
+    TensorFlow runs the blocks side by side; a compiled loop on its own runs on one core.
+
+    Args:
+        function: takes and returns nests of tensors whose first axis is rows, and
+            treats every row by itself.
+        *rows: its arguments, with the same number of rows.
+        blocks: number of blocks, by default the number of cores.
+        least: no block is smaller than this, where the number of rows is known.
+
+    Returns:
+        `function(*rows)`.
+    """
+    first = tf.nest.flatten(rows)[0]
+    size, blocks = first.shape[0], blocks or core_count()
+    if size is not None:
+        blocks = max(1, min(blocks, size // least))
+    if blocks == 1:
+        return function(*rows)
+    size = size or tf.shape(first)[0]
+    ends = [size * i // blocks for i in range(blocks + 1)]
+    parts = [
+        function(*tf.nest.map_structure(lambda r, lo=low, hi=high: r[lo:hi], rows))
+        for low, high in zip(ends, ends[1:])
+    ]
+    return tf.nest.map_structure(lambda *part: tf.concat(part, axis=0), *parts)
+
+
+@functools.cache
+def core_count():
+    """Cores of this process; 1 where a GPU does the work."""
+    return 1 if tf.config.list_physical_devices("GPU") else len(os.sched_getaffinity(0))

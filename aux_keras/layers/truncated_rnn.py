@@ -1,0 +1,211 @@
+"""Truncated back-propagation (sections 3, 4.1, 5.1) around any Keras RNN."""
+
+import keras
+import tensorflow as tf
+
+from aux_keras.layers import recurrence
+
+
+def check_truncation(name, value):
+    """Returns a truncation, or raises a `ValueError` that names the argument."""
+    integer = isinstance(value, int) and not isinstance(value, bool)
+    if value is not None and not (integer and value >= 0):
+        raise ValueError(
+            f"`{name}` must be None (full back-propagation) or an integer of at least 0 "
+            f"(time steps). Received: {name}={value!r}"
+        )
+    return value
+
+
+@keras.saving.register_keras_serializable("aux_keras")
+class TruncatedRNN(keras.layers.Layer):
+    """Reads sequences with any Keras RNN and back-propagates through the last steps only.
+
+    The gradient of the output passes through the last `truncation` steps of each
+    sequence's own valid part; the state before them is a constant. Steps outside that
+    window are run forward only and leave nothing behind, so that the memory of a
+    training step does not grow with the sequence. The forward values are those of the
+    RNN itself. Without `training=True` everything is a constant and nothing is kept.
+
+    Args:
+        rnn: `keras.layers.LSTM`, `GRU`, `SimpleRNN`, `RNN(cell)`, or a cell. Dropout
+            inside the cell, `stateful` and `go_backwards` are refused.
+        truncation: int, time steps; None for full back-propagation, 0 for no gradient.
+        embedding: `TokenEmbedding` through which the tokens are read, or None.
+
+    Call arguments:
+        tokens: `(batch, time, features)`.
+        lengths: `(batch,)` int, valid tokens of each sequence, by default all.
+        training: bool.
+
+    Returns:
+        `(batch, units)`, the output at the last valid step.
+
+    Raises:
+        ValueError: on a negative or fractional truncation, or an RNN as refused above.
+
+    Example:
+        >>> layer = TruncatedRNN(keras.layers.LSTM(128), truncation=300)
+        >>> layer(np.zeros((2, 784, 1))).shape
+        TensorShape([2, 128])
+
+    Reference: Trinh et al. 2018, sections 3 and 4.1.
+    """
+
+    def __init__(self, rnn, truncation, embedding=None, **kwargs):
+        super().__init__(**kwargs)
+        check_cell(rnn)
+        self.truncation = check_truncation("truncation", truncation)
+        self.rnn = rnn
+        self.embedding = embedding
+
+    @property
+    def cell(self):
+        """The recurrent cell."""
+        return check_cell(self.rnn)
+
+    def build(self, tokens_shape):
+        features = tokens_shape[-1]
+        if self.embedding is not None:
+            if not self.embedding.built:
+                self.embedding.build((None, None, features))
+            features = self.embedding.units
+        if not self.rnn.built:
+            time = () if self.rnn is self.cell else (None,)
+            self.rnn.build((None, *time, features))
+        self.built = True
+
+    def call(self, tokens, lengths=None, training=False):
+        tokens = tf.convert_to_tensor(tokens)
+        if lengths is None:
+            lengths = tf.fill([tf.shape(tokens)[0]], tf.shape(tokens)[1])
+        counts = tf.cast(lengths, tf.int32)[:, None]
+        truncation = self.truncation if training else 0
+        encoder = self.recurrence()
+
+        def last_output(tokens, counts):
+            return states_at(encoder, tokens, [(counts, truncation)])[0][0][:, 0]
+
+        return recurrence.map_rows(last_output, tokens, counts)
+
+    def recurrence(self):
+        """The cell and embedding as they are now, ready to be unrolled."""
+        return recurrence.make_recurrence(self.cell, self.embedding, self.compute_dtype)
+
+    def compute_output_shape(self, tokens_shape, lengths_shape=None):
+        return (tokens_shape[0], self.cell.output_size)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "rnn": keras.saving.serialize_keras_object(self.rnn),
+            "truncation": self.truncation,
+            "embedding": keras.saving.serialize_keras_object(self.embedding),
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        for name in ("rnn", "embedding"):
+            config[name] = keras.saving.deserialize_keras_object(config[name])
+        return cls(**config)
+
+
+def check_cell(rnn):
+    """The cell of an RNN layer, or the cell itself; refuses what cannot be truncated."""
+    cell = rnn.cell if isinstance(rnn, keras.layers.RNN) else rnn
+    for name in ("state_size", "output_size", "get_initial_state"):
+        if not hasattr(cell, name):
+            raise ValueError(
+                "`rnn` must be a Keras RNN layer (keras.layers.LSTM, GRU, SimpleRNN, RNN) or "
+                f"a Keras RNN cell. Received: rnn={rnn!r}"
+            )
+    for name in ("go_backwards", "stateful", "dropout", "recurrent_dropout"):
+        if getattr(rnn, name, False) or getattr(cell, name, False):
+            raise ValueError(
+                f"`rnn` must not set `{name}`: a window of back-propagation must repeat what "
+                f"the forward run computed. Received: rnn={rnn!r}"
+            )
+    return cell
+
+
+def states_at(encoder, tokens, requests):
+    """Records after given numbers of tokens, each with its own horizon of gradient.
+
+    One forward run gives the constant states in which windows start; every window is
+    then run again with gradient, as a row of its own, so that windows that overlap do
+    not see each other.
+
+    Args:
+        encoder: a recurrence.
+        tokens: `(rows, time, features)`.
+        requests: list of `(counts, truncation)`: `(rows, anchors)` int32 numbers of
+            tokens read, and through how many of the last of them gradient passes.
+
+    Returns:
+        list of records with tensors `(rows, anchors, width)`, one per request.
+    """
+    starts = [tf.maximum(counts - (k or 0), 0) for counts, k in requests]
+    befores = constant_or_full(encoder, tokens, requests, starts)
+    return [
+        window(encoder, tokens, start, counts - start, before, k) if k else before
+        for (counts, k), start, before in zip(requests, starts, befores)
+    ]
+
+
+def constant_or_full(encoder, tokens, requests, starts):
+    """Records at the starts: constants, or with all gradients where truncation is None."""
+    time, truncations = tokens.shape[1] or tf.shape(tokens)[1], [k for _, k in requests]
+    inputs, counts = encoder.inputs(tokens), tf.concat(starts, axis=1)
+    if None in truncations:
+        rows = tf.shape(tokens)[0]
+        stack = encoder.scan(inputs, encoder.zeros(rows), tf.fill([rows], time))
+        records = recurrence.at_counts(stack, counts)
+    else:  # no window starts behind `time - min(K)`
+        needed = time - min(truncations)
+        needed = max(needed, 0) if isinstance(needed, int) else tf.maximum(needed, 0)
+        records = encoder.collect(inputs[:needed], counts)
+    parts = [tf.split(r, [s.shape[1] for s in starts], axis=1) for r in records]
+    return [
+        record if k is None else tuple(map(tf.stop_gradient, record))
+        for record, k in zip(zip(*parts), truncations)
+    ]
+
+
+def window(encoder, tokens, start, lengths, before, truncation):
+    """Runs `lengths` tokens from `start` on, with gradient.
+
+    Args:
+        encoder: a recurrence.
+        tokens: `(rows, time, features)`.
+        start: `(rows, anchors)` int32, tokens read before.
+        lengths: `(rows, anchors)` int32, at most `truncation`.
+        before: record at `start`, tensors `(rows, anchors, width)`.
+        truncation: int.
+
+    Returns:
+        record after `start + lengths` tokens, tensors `(rows, anchors, width)`.
+    """
+    time, anchors = tokens.shape[1] or tf.shape(tokens)[1], start.shape[1]
+    steps = min(truncation, time) if isinstance(time, int) else tf.minimum(truncation, time)
+    positions = tf.minimum(start[..., None] + tf.range(steps), time - 1)
+    tokens = tf.gather(tokens, positions, axis=1, batch_dims=1)
+    record = encoder.scan(
+        encoder.inputs(merge_anchors(tokens)),
+        tuple(map(merge_anchors, before)),
+        merge_anchors(lengths),
+        last=True,
+    )
+    return tuple(split_anchors(r, anchors) for r in record)
+
+
+def merge_anchors(tensor):
+    """`(rows, anchors, ...)` to `(rows * anchors, ...)`."""
+    rows, anchors, *rest = tensor.shape
+    rest = [tf.shape(tensor)[i + 2] if d is None else d for i, d in enumerate(rest)]
+    return tf.reshape(tensor, [-1 if rows is None else rows * anchors, *rest])
+
+
+def split_anchors(tensor, anchors):
+    """`(rows * anchors, width)` to `(rows, anchors, width)`."""
+    rows = tensor.shape[0]
+    return tf.reshape(tensor, [-1 if rows is None else rows // anchors, anchors, tensor.shape[-1]])

@@ -1,0 +1,323 @@
+"""The model of the paper: a truncated RNN, a classifier, and any auxiliary losses."""
+
+import keras
+import tensorflow as tf
+
+from aux_keras.layers import randomness
+from aux_keras.layers.auxiliary_loss import normalized_auxiliary_loss
+from aux_keras.layers.drop_connect import DropConnectDense
+from aux_keras.layers.recurrence import map_rows
+from aux_keras.layers.segment_decoder import teacher_probability
+from aux_keras.layers.truncated_rnn import TruncatedRNN, states_at
+from aux_keras.models import input_checks
+
+TRAINING, EVALUATION = 0, 1  # first component of a key: draws of the two never coincide
+
+
+class _Kept:
+    """Holds what Keras must not track: the arguments of `compile`."""
+
+    def __init__(self, **arguments):
+        self.arguments = arguments
+
+
+@keras.saving.register_keras_serializable("aux_keras")
+class AuxiliaryClassifier(keras.Model):
+    """Classifies sequences with an RNN that auxiliary losses teach to remember.
+
+    Training minimizes `supervised + auxiliary_weight * auxiliary` (section 3.3), with
+    every loss back-propagated through its own few steps of the RNN only. Inference is
+    the RNN and the classifier alone. It trains like any Keras model: `compile`,
+    `pretrain` (optional), `fit`. `sample_weight` and `class_weight` weigh the supervised
+    loss; the auxiliary losses need no label and take every sequence alike.
+
+    All randomness is a function of (`seed`, `training_step`, replica), and
+    `training_step` is saved with the weights and counts over all phases.
+
+    Args:
+        classes: int, number of classes.
+        rnn: a Keras RNN layer or cell, see `TruncatedRNN`.
+        supervised_truncation: int, steps of each sequence's end through which the
+            supervised loss is back-propagated; None for all, 0 for none.
+        classifier_units: int, width of the classifier's hidden layer.
+        drop_rate: float, DropConnect rate of the classifier's second layer.
+        embedding: `TokenEmbedding`, shared with the decoders, or None.
+        auxiliary: list of `Reconstruction` and `Prediction`, with distinct names.
+        auxiliary_weight: float.
+        sampling_decay_steps: int, training steps in which the decoders go from true
+            tokens to their own outputs; None to feed true tokens always.
+        drop_per: `"example"` or `"batch"`, see `DropConnectDense`.
+        seed: int.
+
+    Call arguments:
+        inputs: `(batch, time, features)`; or a dictionary of these `"tokens"` and
+            `"lengths"`, `(batch,)` int, the number of valid tokens of each sequence.
+        training: bool.
+
+    Returns:
+        `(batch, classes)` float32 probabilities.
+
+    Raises:
+        ValueError: on arguments outside what is said above.
+
+    Example:
+        >>> model = AuxiliaryClassifier(
+        ...     classes=10, rnn=keras.layers.LSTM(32), supervised_truncation=16,
+        ...     classifier_units=64, drop_rate=0.5)
+        >>> model.compile("rmsprop", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        >>> model.predict(np.zeros((2, 64, 1)), verbose=0).shape
+        (2, 10)
+
+    Reference: Trinh et al. 2018.
+    """
+
+    def __init__(
+        self, classes, rnn, supervised_truncation, classifier_units, drop_rate, embedding=None,
+        auxiliary=(), auxiliary_weight=1.0, sampling_decay_steps=None, drop_per="example", seed=0,
+        **kwargs,
+    ):  # fmt: skip
+        super().__init__(**kwargs)
+        names = [task.name for task in auxiliary]
+        if len(set(names)) < len(names):
+            raise ValueError(f"`auxiliary` needs distinct names. Received: {names}")
+        if sampling_decay_steps is not None and sampling_decay_steps < 1:
+            raise ValueError(
+                "`sampling_decay_steps` must be at least 1, or None. "
+                f"Received: {sampling_decay_steps=}"
+            )
+        self.classes = classes
+        self.auxiliary = list(auxiliary)
+        self.auxiliary_weight = auxiliary_weight
+        self.sampling_decay_steps = sampling_decay_steps
+        self.seed = seed
+        self.pretraining = False
+        policy = self.dtype_policy
+        self.encoder = TruncatedRNN(
+            rnn, supervised_truncation, embedding, dtype=policy, name="encoder"
+        )
+        self.hidden = keras.layers.Dense(
+            classifier_units, activation="relu", dtype=policy, name="hidden"
+        )
+        self.readout = DropConnectDense(classes, drop_rate, drop_per, dtype=policy, name="readout")
+        self.training_step = self.add_weight(
+            name="training_step", shape=(), dtype="int64", initializer="zeros", trainable=False,
+            aggregation="only_first_replica",
+        )  # fmt: skip
+        self.trackers = {name: keras.metrics.Mean(name=name) for name in self.loss_names()}
+
+    def loss_names(self):
+        """Names of the logged losses; one per task where there are several."""
+        tasks = [f"{task.name}_loss" for task in self.auxiliary]
+        total = ["auxiliary_loss"] if tasks else []
+        return ["supervised_loss", *total, *(tasks if len(tasks) > 1 else [])]
+
+    def build(self, inputs_shape):
+        ragged = isinstance(inputs_shape, dict)
+        tokens_shape = inputs_shape["tokens"] if ragged else inputs_shape
+        if not ragged:
+            input_checks.check_segments(self.auxiliary, tokens_shape[1])
+        cell, embedding = self.encoder.cell, self.encoder.embedding
+        self.encoder.build(tokens_shape)
+        self.hidden.build((None, cell.output_size))
+        self.readout.build((None, self.hidden.units))
+        for task in self.auxiliary:
+            task.build_task(
+                tokens_shape[-1], tf.nest.flatten(cell.state_size), cell.output_size,
+                None if embedding is None else embedding.units,
+            )  # fmt: skip
+        self.built = True
+
+    def call(self, inputs, training=False):
+        tokens, lengths = split_inputs(inputs)
+        return self.classify(self.encoder(tokens, lengths, training=training), training)
+
+    def classify(self, features, training, key=None):
+        """Probabilities `(batch, classes)` from the RNN's last outputs `(batch, units)`."""
+        mask = None
+        if training and key is not None and self.readout.rate:
+            mask = self.readout.draw_mask(tf.shape(features)[0], key)
+        logits = self.readout(self.hidden(features), training=training, drop_mask=mask)
+        # float32: probabilities and their logarithms underflow in half precision.
+        return keras.activations.softmax(tf.cast(logits, tf.float32))
+
+    def forward(self, inputs, key, training):
+        """One pass for all losses.
+
+        Returns:
+            `(probabilities, auxiliary)`: `(batch, classes)`, None while pretraining; and
+            per task `(L_i, l_i)`, each `(batch, anchors)`.
+        """
+        tokens, lengths = split_inputs(inputs)
+        keys = [randomness.fold_in(key, i) for i in range(len(self.auxiliary) + 1)]
+        draws = [
+            task.draw(lengths, key, self.feed_probability(), training)
+            for task, key in zip(self.auxiliary, keys[1:])
+        ]
+        encoder, embedding = self.encoder.recurrence(), self.encoder.embedding
+
+        def run(tokens, lengths, draws):
+            requests = [task.window(d) for task, d in zip(self.auxiliary, draws)]
+            if not self.pretraining:
+                requests.append((lengths[:, None], self.encoder.truncation))
+            if not training:
+                requests = [(counts, 0) for counts, _ in requests]
+            records = states_at(encoder, tokens, requests)
+            losses = [
+                task(tokens, d, record, encoder=encoder, embedding=embedding)
+                for task, d, record in zip(self.auxiliary, draws, records)
+            ]
+            return [] if self.pretraining else [records[-1][0][:, 0]], losses
+
+        blocks = 1 if self.jit_compile is True else None
+        features, auxiliary = map_rows(run, tokens, lengths, draws, blocks=blocks)
+        return self.classify(*features, training, keys[0]) if features else None, auxiliary
+
+    def feed_probability(self):
+        """Epsilon of scheduled sampling now, or None."""
+        if self.sampling_decay_steps is None:
+            return None
+        return teacher_probability(self.training_step, self.sampling_decay_steps)
+
+    def key(self, *components):
+        """The random key of this replica for the given components."""
+        context = tf.distribute.get_replica_context()
+        replica = 0 if context is None else context.replica_id_in_sync_group
+        return randomness.fold_in(self.seed, *components, replica)
+
+    def losses_of(self, x, y, y_pred, sample_weight, auxiliary):
+        """The scalar to differentiate, and every logged loss by name."""
+        replicas = self.distribute_strategy.num_replicas_in_sync
+        tasks = [normalized_auxiliary_loss(*losses) for losses in auxiliary]
+        named = {f"{t.name}_loss": loss for t, loss in zip(self.auxiliary, tasks)}
+        named["auxiliary_loss"] = sum(tasks)
+        if self.pretraining:
+            named["loss"] = named["auxiliary_loss"] + sum(self.losses)
+            return named["loss"] / replicas, named
+        supervised = self.compute_loss(x, y, y_pred, sample_weight)  # its share of the replicas'
+        named["supervised_loss"] = supervised * replicas
+        named["loss"] = named["supervised_loss"] + self.auxiliary_weight * named["auxiliary_loss"]
+        return supervised + self.auxiliary_weight * named["auxiliary_loss"] / replicas, named
+
+    def train_step(self, data):
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        with tf.GradientTape() as tape:
+            y_pred, auxiliary = self.forward(x, self.key(TRAINING, self.training_step), True)
+            loss, named = self.losses_of(x, y, y_pred, sample_weight, auxiliary)
+            loss = self.optimizer.scale_loss(loss)
+        gradients = zip(tape.gradient(loss, self.trainable_weights), self.trainable_weights)
+        # What a truncation of 0 or the phase leaves out has no gradient and does not move.
+        self.optimizer.apply_gradients([(g, v) for g, v in gradients if g is not None])
+        self.training_step.assign_add(1)
+        return self.track(x, y, y_pred, sample_weight, named)
+
+    def test_step(self, data):
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        y_pred, auxiliary = self.forward(x, self.key(EVALUATION), False)
+        _, named = self.losses_of(x, y, y_pred, sample_weight, auxiliary)
+        return self.track(x, y, y_pred, sample_weight, named)
+
+    def track(self, x, y, y_pred, sample_weight, named):
+        """Updates every metric, losses weighted by batch size, and returns their results."""
+        batch = tf.shape(split_inputs(x)[0])[0]
+        for name, tracker in {"loss": self._loss_tracker, **self.trackers}.items():
+            if name in named:
+                tracker.update_state(named[name], sample_weight=batch)
+        if self.pretraining:
+            return self.get_metrics_result()
+        return self.compute_metrics(x, y, y_pred, sample_weight)
+
+    def get_metrics_result(self):
+        results = super().get_metrics_result()
+        if self.pretraining:
+            results.pop("supervised_loss")
+        return results
+
+    def compile(self, optimizer="rmsprop", loss=None, **arguments):
+        """As `keras.Model.compile`."""
+        super().compile(optimizer=optimizer, loss=loss, **arguments)
+        self._kept = _Kept(optimizer=optimizer, loss=loss, **arguments)
+
+    def pretrain(self, x, optimizer=None, **fit_arguments):
+        """Phase 1 (section 3.3): trains on the auxiliary losses alone, without labels.
+
+        The classifier does not move. Afterwards the model is compiled as before, with
+        the optimizer given to `compile` and its fresh slots.
+
+        Args:
+            x: what `fit` takes; labels are ignored.
+            optimizer: Keras optimizer of this phase, by default a new one like that
+                given to `compile`.
+            **fit_arguments: passed on to `fit`.
+
+        Returns:
+            `keras.callbacks.History`.
+
+        Raises:
+            ValueError: without a call of `compile` before, or without auxiliary losses.
+        """
+        if not self.compiled:
+            raise ValueError("Call `compile` before `pretrain`.")
+        if not self.auxiliary:
+            raise ValueError("`pretrain` needs an auxiliary loss. Received: auxiliary=[]")
+        kept = self._kept.arguments
+        if optimizer is None:
+            optimizer = keras.optimizers.get(kept["optimizer"])
+            optimizer = type(optimizer).from_config(optimizer.get_config())
+        unsupervised = {k: v for k, v in kept.items() if k in ("jit_compile", "run_eagerly",
+                        "steps_per_execution", "auto_scale_loss")}  # fmt: skip
+        self.pretraining = True
+        try:
+            super().compile(optimizer=optimizer, loss=None, **unsupervised)
+            return self.fit(x, **fit_arguments)
+        finally:
+            self.pretraining = False
+            super().compile(**kept)
+
+    def fit(self, x=None, y=None, *, validation_data=None, **arguments):
+        """As `keras.Model.fit`, with NaN, lengths and labels checked on the way in."""
+        x, y = input_checks.checked(x, y, self.classes)
+        validation_data = input_checks.checked_pair(validation_data, self.classes)
+        return super().fit(x, y, validation_data=validation_data, **arguments)
+
+    def evaluate(self, x=None, y=None, **arguments):
+        """As `keras.Model.evaluate`, with the checks of `fit`."""
+        if not arguments.get("_use_cached_eval_dataset"):
+            x, y = input_checks.checked(x, y, self.classes)
+        return super().evaluate(x, y, **arguments)
+
+    def predict(self, x, **arguments):
+        """As `keras.Model.predict`, with the checks of `fit`."""
+        return super().predict(input_checks.checked(x, None, self.classes)[0], **arguments)
+
+    def get_config(self):
+        encoder = self.encoder.get_config()
+        return {
+            **super().get_config(),
+            "classes": self.classes,
+            "rnn": encoder["rnn"],
+            "supervised_truncation": encoder["truncation"],
+            "classifier_units": self.hidden.units,
+            "drop_rate": self.readout.rate,
+            "embedding": encoder["embedding"],
+            "auxiliary": [keras.saving.serialize_keras_object(t) for t in self.auxiliary],
+            "auxiliary_weight": self.auxiliary_weight,
+            "sampling_decay_steps": self.sampling_decay_steps,
+            "drop_per": self.readout.per,
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        for name in ("rnn", "embedding"):
+            config[name] = keras.saving.deserialize_keras_object(config[name])
+        tasks = config["auxiliary"]
+        config["auxiliary"] = [keras.saving.deserialize_keras_object(t) for t in tasks]
+        return cls(**config)
+
+
+def split_inputs(inputs):
+    """`(tokens, lengths)` of a model's inputs; full lengths where none are given."""
+    if isinstance(inputs, dict):
+        return tf.convert_to_tensor(inputs["tokens"]), tf.cast(inputs["lengths"], tf.int32)
+    tokens = tf.convert_to_tensor(inputs)
+    return tokens, tf.fill([tf.shape(tokens)[0]], tf.shape(tokens)[1])

@@ -1,0 +1,76 @@
+"""Checks of data on its way into a model: each error names what to change.
+
+A compiled training step cannot raise, so arrays are checked before it and datasets
+by an operation of their pipeline.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+NOT_FINITE = "`tokens` must be finite. Received: NaN or infinity in the input"
+NO_TOKEN = "`lengths` must be from 1 to the number of time steps, so that every sequence has a valid token"
+LABEL = "`y` holds a label outside of 0 ... classes - 1; give the model more classes. Received: classes="
+
+
+def check_segments(tasks, time):
+    """Raises if a segment is longer than the sequences, whose length is fixed."""
+    for task in tasks:
+        if time is not None and task.segment_length + 1 > time:
+            raise ValueError(
+                "`segment_length` must be smaller than the number of time steps: a segment of "
+                "l predicted tokens needs l + 1. Received: "
+                f"segment_length={task.segment_length}, time steps={time}"
+            )
+
+
+def checked(x, y, classes):
+    """`(x, y)`, arrays checked now and datasets when they are read."""
+    if isinstance(x, tf.data.Dataset):
+        return x.map(lambda *batch: _checked_batch(batch, classes), tf.data.AUTOTUNE), y
+    if isinstance(x, (np.ndarray, tf.Tensor, dict)):
+        tokens = np.asarray(x["tokens"] if isinstance(x, dict) else x)
+        if not np.all(np.isfinite(tokens)):
+            raise ValueError(NOT_FINITE)
+        if isinstance(x, dict):
+            lengths = np.asarray(x["lengths"])
+            if len(lengths) and not (lengths.min() >= 1 and lengths.max() <= tokens.shape[1]):
+                raise ValueError(f"{NO_TOKEN}. Received: {lengths.min()} to {lengths.max()}")
+    if isinstance(y, (np.ndarray, tf.Tensor)) and _are_labels(y):
+        labels = np.asarray(y)
+        if labels.size and not (labels.min() >= 0 and labels.max() < classes):
+            raise ValueError(f"{LABEL}{classes}, labels from {labels.min()} to {labels.max()}")
+    return x, y
+
+
+def checked_pair(data, classes):
+    """Validation data, checked: a dataset or a tuple `(x, y, ...)`."""
+    if isinstance(data, (tuple, list)):
+        return (*checked(data[0], data[1] if len(data) > 1 else None, classes), *data[2:])
+    return data if data is None else checked(data, None, classes)[0]
+
+
+def _are_labels(y):
+    """Whether `y` holds class indices, and not one-hot rows."""
+    return np.issubdtype(tf.as_dtype(y.dtype).as_numpy_dtype, np.integer) and (
+        len(y.shape) == 1 or y.shape[-1] == 1
+    )
+
+
+def _checked_batch(batch, classes):
+    x = batch[0]
+    tokens = x["tokens"] if isinstance(x, dict) else x
+    checks = []
+    if tokens.dtype.is_floating:
+        finite = tf.reduce_all(tf.math.is_finite(tokens))
+        checks.append(tf.debugging.Assert(finite, [NOT_FINITE]))
+    if isinstance(x, dict):
+        lengths = tf.cast(x["lengths"], tf.int32)
+        inside = tf.logical_and(lengths >= 1, lengths <= tf.shape(tokens)[1])
+        checks.append(tf.debugging.Assert(tf.reduce_all(inside), [NO_TOKEN, lengths]))
+    if len(batch) > 1 and _are_labels(batch[1]):
+        labels = tf.cast(batch[1], tf.int64)
+        inside = tf.logical_and(labels >= 0, labels < classes)
+        checks.append(tf.debugging.Assert(tf.reduce_all(inside), [f"{LABEL}{classes}", labels]))
+    with tf.control_dependencies(checks):
+        batch = tf.nest.map_structure(tf.identity, batch)
+    return batch if len(batch) > 1 else batch[0]
