@@ -27,8 +27,12 @@ def fold_in(key, *values):
 
 
 def uniform(key, shape):
-    """Uniform float32 draws from [0, 1), of the given shape."""
-    return tf.random.stateless_uniform(shape, key, alg="philox")
+    """Uniform float32 draws from [0, 1), of the given shape.
+
+    Made of random bits: TensorFlow's own floats differ between XLA and plain graphs.
+    """
+    bits = tf.random.stateless_uniform(shape, key, None, None, tf.uint32, alg="philox")
+    return tf.cast(tf.bitwise.right_shift(bits, 8), tf.float32) * 2.0**-24
 
 
 def uniform_integer(key, count):

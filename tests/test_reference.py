@@ -1,0 +1,153 @@
+"""Every loss and every gradient equals the slow reference's, to 1e-5."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import aux_keras as ak
+from aux_keras.layers import randomness
+from tests import reference
+
+TIME, SEGMENT, FEATURES, CLASSES, UNITS = 11, 4, 2, 3, 5
+LENGTHS = [1, 2, SEGMENT, SEGMENT + 1, 8, TIME]
+LABELS = [0, 1, 2, 0, 1, 2]
+TRUNCATIONS = [None, 0, 1, 3, TIME + 2]
+CELLS = {"lstm": keras.layers.LSTMCell, "gru": keras.layers.GRUCell}
+
+
+def build(cell="lstm", supervised=3, truncation=3, n=1, r=None, p=None, tasks="rp", **options):
+    def cells(count, units=UNITS):
+        return [CELLS[cell](units) for _ in range(count)]
+
+    common = dict(num_anchors=n, segment_length=SEGMENT, truncation=truncation,
+                  hidden_units=6, drop_rate=0.5)  # fmt: skip
+    r, p = dict(r or {}), dict(p or {})
+    auxiliary = {
+        "r": lambda: ak.Reconstruction(
+            cells(r.pop("layers", 2), r.pop("units", UNITS)), **{**common, **r}
+        ),
+        "p": lambda: ak.Prediction(cells(p.pop("layers", 1)), **{**common, **p}),
+    }
+    options = {"embedding": ak.TokenEmbedding(4), **options}
+    model = ak.AuxiliaryClassifier(
+        CLASSES, CELLS[cell](UNITS), supervised, classifier_units=6, drop_rate=0.5,
+        auxiliary=[auxiliary[t]() for t in tasks], sampling_decay_steps=100, seed=3, **options,
+    )  # fmt: skip
+    model.build({"tokens": (None, TIME, FEATURES), "lengths": (None,)})
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    model.training_step.assign(50)  # half of the inputs of a decoder are its own outputs
+    rng = np.random.default_rng(0)
+    for weight in model.trainable_weights:  # biases too, so that none hides behind a zero
+        weight.assign(rng.normal(size=weight.shape) * 0.5)
+    return model
+
+
+def batch():
+    rng = np.random.default_rng(1)
+    tokens = tf.constant(rng.normal(size=(len(LENGTHS), TIME, FEATURES)), tf.float32)
+    return {"tokens": tokens, "lengths": tf.constant(LENGTHS)}, tf.constant(LABELS)
+
+
+def fast(model, x, y):
+    """Losses and gradients of the package, traced as `fit` traces them."""
+
+    @tf.function
+    def run():
+        key = model.key(0, model.training_step)
+        with tf.GradientTape() as tape:
+            y_pred, auxiliary = model.forward(x, key, training=True)
+            loss, named = model.losses_of(x, y, y_pred, None, auxiliary)
+        return named, tape.gradient(loss, model.trainable_weights)
+
+    return run()
+
+
+def slow(model, x, y):
+    """The same by the reference, told what the package draws from the same key."""
+    key = model.key(0, model.training_step)
+    keys = [randomness.fold_in(key, i) for i in range(len(model.auxiliary) + 1)]
+    mask = model.readout.draw_mask(len(LENGTHS), keys[0])
+    epsilon = 1 - float(model.training_step) / model.sampling_decay_steps
+    draws = [
+        task.draw(x["lengths"], k, epsilon, True) for task, k in zip(model.auxiliary, keys[1:])
+    ]
+    with tf.GradientTape() as tape:
+        named = {
+            f"{task.name}_loss": reference.auxiliary_loss(model, task, x["tokens"], d)
+            for task, d in zip(model.auxiliary, draws)
+        }
+        named["auxiliary_loss"] = sum(named.values())
+        named["supervised_loss"] = reference.supervised_loss(
+            model, x["tokens"], x["lengths"], y, mask
+        )
+        named["loss"] = named["supervised_loss"] + named["auxiliary_loss"]
+    return named, tape.gradient(named["loss"], model.trainable_weights)
+
+
+def assert_equal(model):
+    x, y = batch()
+    (losses, gradients), (wanted, wanted_gradients) = fast(model, x, y), slow(model, x, y)
+    for name, value in wanted.items():
+        np.testing.assert_allclose(losses[name], value, rtol=1e-5, atol=1e-5, err_msg=name)
+    assert any(g is not None for g in wanted_gradients)
+    for weight, got, want in zip(model.trainable_weights, gradients, wanted_gradients):
+        got = np.zeros(weight.shape) if got is None else got
+        want = np.zeros(weight.shape) if want is None else want
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5, err_msg=weight.path)
+
+
+PAIRS = [(k, k) for k in TRUNCATIONS] + list(zip(TRUNCATIONS, TRUNCATIONS[1:] + TRUNCATIONS[:1]))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize(("supervised", "truncation"), PAIRS)
+def test_both_losses_at_every_truncation(cell, n, supervised, truncation):
+    assert_equal(build(cell, supervised, truncation, n))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(tasks="r"),
+        dict(tasks="p"),
+        dict(tasks=""),
+        dict(r=dict(placement="past")),
+        dict(r=dict(placement="immediate")),
+        dict(r=dict(reverse=False)),
+        dict(r=dict(layers=1)),
+        dict(r=dict(units=7)),
+        dict(r=dict(decoder_truncation=None)),
+        dict(r=dict(decoder_truncation=2)),
+        dict(r=dict(drop_per="batch")),
+        dict(r=dict(feedback_gradient=True)),
+        dict(r=dict(feedback_gradient=True), truncation=None),
+        dict(p=dict(structure="decoder", layers=2)),
+        dict(p=dict(decoder_truncation=2)),
+        dict(embedding=None),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("cell", CELLS)
+def test_every_option(cell, options):
+    assert_equal(build(cell, **options))
+
+
+def test_whole_step_under_xla():
+    model = build(n=3)
+    x, y = batch()
+    key = model.key(0, model.training_step)
+
+    @tf.function(jit_compile=True)
+    def run(x, y):
+        with tf.GradientTape() as tape:
+            y_pred, auxiliary = model.forward(x, key, training=True)
+            loss, _ = model.losses_of(x, y, y_pred, None, auxiliary)
+        return loss, tape.gradient(loss, model.trainable_weights)
+
+    loss, gradients = run(x, y)
+    wanted, wanted_gradients = slow(model, x, y)
+    np.testing.assert_allclose(loss, wanted["loss"], rtol=1e-5)
+    for got, want in zip(gradients, wanted_gradients):
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
