@@ -48,6 +48,8 @@ class AuxiliaryClassifier(keras.Model):
             tokens to their own outputs; None to feed true tokens always.
         drop_per: `"example"` or `"batch"`, see `DropConnectDense`.
         seed: int.
+        preprocessing: dictionary of JSON values that says how the tokens were made of raw
+            data (a permutation, a scale); kept and saved for whoever serves the model.
 
     Call arguments:
         inputs: `(batch, time, features)`; or a dictionary of these `"tokens"` and
@@ -74,7 +76,7 @@ class AuxiliaryClassifier(keras.Model):
     def __init__(
         self, classes, rnn, supervised_truncation, classifier_units, drop_rate, embedding=None,
         auxiliary=(), auxiliary_weight=1.0, sampling_decay_steps=None, drop_per="example", seed=0,
-        **kwargs,
+        preprocessing=None, **kwargs,
     ):  # fmt: skip
         super().__init__(**kwargs)
         names = [task.name for task in auxiliary]
@@ -90,6 +92,7 @@ class AuxiliaryClassifier(keras.Model):
         self.auxiliary_weight = auxiliary_weight
         self.sampling_decay_steps = sampling_decay_steps
         self.seed = seed
+        self.preprocessing = preprocessing
         self.pretraining = False
         policy = self.dtype_policy
         self.encoder = TruncatedRNN(
@@ -226,11 +229,11 @@ class AuxiliaryClassifier(keras.Model):
             return self.get_metrics_result()
         return self.compute_metrics(x, y, y_pred, sample_weight)
 
-    def get_metrics_result(self):
-        results = super().get_metrics_result()
-        if self.pretraining:
-            results.pop("supervised_loss")
-        return results
+    @property
+    def metrics(self):
+        if not self.pretraining:
+            return super().metrics
+        return [m for m in super().metrics if m.name != "supervised_loss"]
 
     def compile(self, optimizer="rmsprop", loss=None, **arguments):
         """As `keras.Model.compile`."""
@@ -267,6 +270,7 @@ class AuxiliaryClassifier(keras.Model):
                         "steps_per_execution", "auto_scale_loss")}  # fmt: skip
         self.pretraining = True
         try:
+            self._compile_loss = self._compile_metrics = None  # Keras keeps the last ones
             super().compile(optimizer=optimizer, loss=None, **unsupervised)
             return self.fit(x, **fit_arguments)
         finally:
@@ -304,6 +308,7 @@ class AuxiliaryClassifier(keras.Model):
             "sampling_decay_steps": self.sampling_decay_steps,
             "drop_per": self.readout.per,
             "seed": self.seed,
+            "preprocessing": self.preprocessing and dict(self.preprocessing),
         }
 
     @classmethod

@@ -1,0 +1,216 @@
+"""Every hyper-parameter of a run: its name, default, help and check; the flags made of them.
+
+This module imports neither Keras nor TensorFlow, so that `train.py --help` and a
+mistyped flag answer at once. (No `from __future__ import annotations`: the types of
+the fields are read.)
+"""
+
+import dataclasses
+import pathlib
+
+from absl import flags
+
+FULL, SAME = "full", "same"
+PLACES = ("workdir", "data_dir", "download")  # where a run happens, not what it computes
+
+
+def _field(default, help, choices=None, least=None):
+    metadata = {"help": help, "choices": choices, "least": least}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExperimentConfig:
+    """One run. The defaults are the paper's settings (sections 4.1 and 4.2).
+
+    Raises:
+        ValueError: if a value is of the wrong type or out of range, naming it.
+    """
+
+    task: str = _field("digits", "digits, mnist, pmnist, cifar10, or a TFDS image data set")
+    data_dir: str | None = _field(None, "TFDS folder; by default $TFDS_DATA_DIR or TFDS's own")
+    download: bool = _field(False, "download the data set if it is not in data_dir")
+    image_size: int | None = _field(None, "resize images to this height and width", least=1)
+    permutation: str = _field(
+        "random", "order of pmnist's pixels", choices=("random", "bit_reversal")
+    )
+    train_examples: int | None = _field(None, "use the first N training examples", least=1)
+    validation_fraction: float = _field(0.0, "last part of the training set, held out", least=0)
+    method: str = _field(
+        "r", "auxiliary losses: none, reconstruction, prediction, or both",
+        choices=("lstm", "r", "p", "rp"),
+    )  # fmt: skip
+    cell: str = _field("lstm", "recurrent cell", choices=("lstm", "gru", "simple_rnn"))
+    units: int = _field(128, "units of the main RNN", least=1)
+    embedding_units: int = _field(128, "units of the token embedding; 0 for none", least=0)
+    classifier_units: int = _field(256, "units of the hidden layer of the FFNs", least=1)
+    decoder_units: int = _field(128, "units of the auxiliary RNNs", least=1)
+    decoder_layers: int = _field(2, "layers of the decoder", least=1)
+    drop_rate: float = _field(0.5, "DropConnect rate of the FFNs' second layer", least=0)
+    drop_per: str = _field("example", "one DropConnect mask per", choices=("example", "batch"))
+    num_anchors: int = _field(1, "n, anchors per sequence", least=1)
+    segment_length: int = _field(600, "l, predicted tokens per segment", least=1)
+    placement: str = _field(
+        "spill", "where a reconstructed segment lies", choices=("spill", "past", "immediate")
+    )
+    reverse: bool = _field(True, "reconstruct segments in reverse order")
+    structure: str = _field(
+        "stacked", "network of the prediction", choices=("stacked", "decoder")
+    )
+    auxiliary_truncation: int | str = _field(
+        300, "steps of back-propagation of the auxiliary losses, or full", least=0, choices=(FULL,)
+    )
+    supervised_truncation: int | str = _field(
+        300, "steps of back-propagation of the supervised loss, or full", least=0, choices=(FULL,)
+    )
+    decoder_truncation: int | str = _field(
+        SAME, "truncation inside the decoder: steps, full, or same as auxiliary_truncation",
+        least=0, choices=(FULL, SAME),
+    )  # fmt: skip
+    auxiliary_weight: float = _field(1.0, "weight of the auxiliary losses", least=0)
+    joint_training: bool = _field(True, "keep the auxiliary losses after pretraining")
+    sampling_decay_steps: int = _field(
+        100_000, "training steps in which scheduled sampling falls to 0; 0: true tokens", least=0
+    )
+    feedback_gradient: bool = _field(False, "let gradient pass through fed-back outputs")
+    pretrain_epochs: int = _field(100, "epochs of the auxiliary losses alone", least=0)
+    epochs: int = _field(1000, "epochs of training", least=0)
+    pretrain_steps: int | None = _field(None, "steps, instead of pretrain_epochs", least=0)
+    steps: int | None = _field(None, "steps of training, instead of epochs", least=0)
+    batch_size: int = _field(128, "examples per step", least=1)
+    learning_rate: float = _field(0.001, "learning rate of RMSprop at the start of a phase")
+    halve_epochs: int = _field(300, "epochs of training until the rate is halved", least=1)
+    clip_norm: float | None = _field(None, "clip the gradient's global norm", least=0)
+    dtype_policy: str = _field(
+        "float32", "Keras dtype policy", choices=("float32", "mixed_float16", "mixed_bfloat16")
+    )
+    jit_compile: bool = _field(False, "compile the whole training step with XLA")
+    checkpoint_steps: int = _field(200, "steps between checkpoints", least=1)
+    seed: int = _field(0, "seed of weights, data order and all draws", least=0)
+    workdir: str | None = _field(None, "folder of the run")
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            _check(field, getattr(self, field.name))
+        if self.validation_fraction >= 1:
+            raise ValueError(
+                "`validation_fraction` must be below 1. "
+                f"Received: validation_fraction={self.validation_fraction}"
+            )
+        if self.drop_rate >= 1:
+            raise ValueError(f"`drop_rate` must be below 1. Received: drop_rate={self.drop_rate}")
+
+    def flagfile(self):
+        """The configuration as the text of a flagfile, one line per field."""
+        values = dataclasses.asdict(self)
+        return "".join(
+            f"--{name}={str(value).lower() if isinstance(value, bool) else value}\n"
+            for name, value in values.items()
+            if value is not None
+        )
+
+    def differences(self, flagfile):
+        """Lines in which a saved flagfile differs from this one, places left out."""
+        ours, theirs = (
+            {line for line in text.splitlines() if not line.startswith(_PLACE_FLAGS)}
+            for text in (self.flagfile(), flagfile)
+        )
+        return sorted(theirs - ours), sorted(ours - theirs)
+
+
+_PLACE_FLAGS = tuple(f"--{name}=" for name in PLACES)
+
+
+def _kind(field):
+    """`(type, optional, words)` of a field: words are allowed besides the type."""
+    types = getattr(field.type, "__args__", (field.type,))
+    optional, words = type(None) in types, ()
+    types = [t for t in types if t is not type(None)]
+    if types == [int, str]:
+        types, words = [int], field.metadata["choices"]
+    return types[0], optional, words
+
+
+def _check(field, value):
+    kind, optional, words = _kind(field)
+    least, choices = field.metadata["least"], field.metadata["choices"]
+    if (value is None and optional) or (words and value in words):
+        return
+    expected = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}[kind]
+    if kind is not bool and least is not None:
+        expected += f" of at least {least}"
+    if words:
+        expected += f", or one of {', '.join(words)}"
+    accepted = (int, float) if kind is float else kind
+    right = isinstance(value, accepted) and (kind is bool or not isinstance(value, bool))
+    if not right or (least is not None and not value >= least):
+        raise ValueError(f"`{field.name}` must be {expected}. Received: {field.name}={value!r}")
+    if choices and not words and value not in choices:
+        raise ValueError(
+            f"`{field.name}` must be one of {', '.join(choices)}. "
+            f"Received: {field.name}={value!r}"
+        )
+
+
+class _IntegerOrWord(flags.ArgumentParser):
+    """Parses `300`, `full` or `same`."""
+
+    def __init__(self, words):
+        super().__init__()
+        self.words = words
+        self.syntactic_help = f"an integer, {' or '.join(words)}"
+
+    def parse(self, argument):
+        if argument in self.words:
+            return argument
+        try:
+            return int(argument)
+        except ValueError:
+            raise ValueError(f"must be {self.syntactic_help}") from None
+
+
+def define_flags():
+    """Defines one absl flag per field of `ExperimentConfig`."""
+    makers = {int: flags.DEFINE_integer, float: flags.DEFINE_float,
+              bool: flags.DEFINE_boolean, str: flags.DEFINE_string}  # fmt: skip
+    for field in dataclasses.fields(ExperimentConfig):
+        kind, _, words = _kind(field)
+        help, choices = field.metadata["help"], field.metadata["choices"]
+        if words:
+            parser, serializer = _IntegerOrWord(words), flags.ArgumentSerializer()
+            flags.DEFINE(parser, field.name, field.default, help, serializer=serializer)
+        elif choices:
+            flags.DEFINE_enum(field.name, field.default, choices, help)
+        else:
+            makers[kind](field.name, field.default, help)
+
+
+def from_flags():
+    """The `ExperimentConfig` of the parsed flags."""
+    names = [field.name for field in dataclasses.fields(ExperimentConfig)]
+    return ExperimentConfig(**{name: flags.FLAGS[name].value for name in names})
+
+
+def check_flagfiles(arguments):
+    """Refuses lines that absl would silently take for something else.
+
+    In a flagfile a line without dashes becomes a positional argument, quotes and
+    trailing comments become part of the value.
+
+    Raises:
+        ValueError: naming the file and the line.
+    """
+    for argument in arguments:
+        if not argument.lstrip("-").startswith("flagfile="):
+            continue
+        path = pathlib.Path(argument.split("=", 1)[1])
+        for number, line in enumerate(path.read_text().splitlines(), start=1):
+            line = line.strip()
+            if not line or line.startswith(("#", "//")):
+                continue
+            if not line.startswith("--") or " " in line or '"' in line or "'" in line:
+                raise ValueError(
+                    f"{path}, line {number}: expected `--name=value` without spaces, quotes or "
+                    f"a comment behind it. Received: {line}"
+                )
+            check_flagfiles([line])

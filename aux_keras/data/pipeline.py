@@ -1,0 +1,114 @@
+"""From image sets to batches of token sequences, with `tf.data`.
+
+Order: resize, cache, shuffle, repeat, map, batch, prefetch.
+"""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from aux_keras.data import datasets, transforms
+
+EVALUATION_BATCH = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class SequenceTask:
+    """A task as sequences: `(tokens, label)` batches of `(time, features)` float32."""
+
+    images: datasets.ImageSets
+    order: np.ndarray | None
+    image_size: int | None
+    seed: int
+
+    @property
+    def time(self):
+        return self.shape[0] * self.shape[1]
+
+    @property
+    def features(self):
+        return self.shape[2]
+
+    @property
+    def shape(self):
+        """`(height, width, channels)` after resizing."""
+        height, width, channels = self.images.shape
+        return (self.image_size or height, self.image_size or width, channels)
+
+    @property
+    def classes(self):
+        return len(self.images.label_names)
+
+    def preprocessing(self):
+        """What a model must be told to read raw images, as JSON values."""
+        return {
+            "image_shape": list(self.shape),
+            "scale": 255,
+            "order": None if self.order is None else [int(i) for i in self.order],
+            "label_names": list(self.images.label_names),
+        }
+
+    def training(self, batch_size, first_step=0):
+        """Endless batches of the training split, every epoch in a new order.
+
+        The order is a function of the seed, so that a pipeline that starts at a step
+        gives exactly what the unbroken one gives from there on. A batch
+        can span two epochs; none is smaller than `batch_size`.
+
+        Args:
+            batch_size: int.
+            first_step: int, batches to leave out.
+
+        Returns:
+            dataset of `(batch_size, time, features)` float32 and `(batch_size,)` labels.
+        """
+        size = self.images.sizes["train"]
+        examples = self._cached("train").shuffle(size, seed=self.seed).repeat()
+        # Skipped while they are still bytes: cheap, even after many epochs.
+        examples = examples.skip(first_step * batch_size).map(self._tokens, tf.data.AUTOTUNE)
+        return examples.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+
+    def evaluation(self, split):
+        """One pass over a split, in its order, the last batch as small as it is."""
+        examples = self._cached(split).map(self._tokens, tf.data.AUTOTUNE)
+        return examples.batch(EVALUATION_BATCH).prefetch(tf.data.AUTOTUNE)
+
+    def _cached(self, split):
+        images = self.images.splits[split]
+        if self.image_size is not None:
+            size = self.image_size
+            images = images.map(lambda i, y: (transforms.resize(i, size), y), tf.data.AUTOTUNE)
+        shape = self.shape
+        return images.map(lambda i, y: (tf.ensure_shape(i, shape), y)).cache()
+
+    def _tokens(self, image, label):
+        tokens = transforms.flatten(image)
+        if self.order is not None:
+            tokens = transforms.permute(tokens, self.order)
+        return transforms.scale(tokens), label
+
+
+def load_task(
+    task, seed, data_dir=None, download=False, image_size=None, train_examples=None,
+    validation_fraction=0.0, permutation="random",
+):  # fmt: skip
+    """A task by its name, see `datasets.load` and `transforms.pixel_order`.
+
+    Returns:
+        `SequenceTask`.
+
+    Raises:
+        ValueError: if images differ in size and `image_size` does not say which to use.
+    """
+    images = datasets.load(task, data_dir, download, train_examples, validation_fraction)
+    if image_size is None and None in images.shape:
+        raise ValueError(
+            f"`image_size` must be given: the images of {task} differ in size. Received: "
+            f"image_size=None"
+        )
+    loaded = SequenceTask(images, None, image_size, seed)
+    if task == "pmnist":
+        order = transforms.pixel_order(permutation, loaded.time)
+        loaded = dataclasses.replace(loaded, order=order)
+    return loaded

@@ -1,0 +1,165 @@
+"""Keras callbacks of a run: step-exact checkpoints, metrics per epoch, a stop at NaN."""
+
+import math
+import pathlib
+import time
+
+import keras
+import tensorflow as tf
+
+from aux_keras.training import workdir as folder
+
+
+class StepCheckpoint(keras.callbacks.Callback):
+    """Saves model, optimizer and running metrics every so many steps, and resumes exactly.
+
+    A checkpoint is named after the steps of the phase it comes after. When training
+    begins the latest one is restored; when the first epoch begins its running metrics
+    are, so that the epoch's averages are those of an unbroken run too.
+
+    Args:
+        directory: folder of this phase's checkpoints.
+        every: int, steps between checkpoints.
+
+    Attributes:
+        step: int, steps of the phase done.
+    """
+
+    def __init__(self, directory, every):
+        super().__init__()
+        self.directory = pathlib.Path(directory)
+        self.every = every
+        self.step = steps_done(directory)
+        self.restored = None
+
+    def on_train_begin(self, logs=None):
+        if self.restored is None:
+            self.manager = self._manager()
+            latest = self.manager.latest_checkpoint
+            if latest:
+                _restore(self.manager.checkpoint, latest)
+            self.restored = [v.numpy() for v in self._running()] if latest else []
+
+    def _manager(self):
+        checkpoint = tf.train.Checkpoint(
+            model=self.model, optimizer=self.model.optimizer, running=self._running()
+        )
+        return tf.train.CheckpointManager(checkpoint, str(self.directory), max_to_keep=2)
+
+    def _running(self):
+        """Variables of the running metrics."""
+        return [v.value for metric in self.model.metrics for v in metric.variables]
+
+    def on_epoch_begin(self, epoch, logs=None):
+        for variable, value in zip(self._running(), self.restored):
+            variable.assign(value)
+        self.restored = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.step += 1
+        if self.step % self.every == 0:
+            self.save()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.save()
+
+    def save(self):
+        """Writes a checkpoint of this step, unless there is one."""
+        latest = self.manager.latest_checkpoint
+        if latest is None or _step_of(latest) != self.step:
+            self.manager.save(checkpoint_number=self.step)
+
+
+def steps_done(directory):
+    """The step of the latest checkpoint in a folder, 0 if there is none."""
+    latest = tf.train.latest_checkpoint(str(directory))
+    return 0 if latest is None else _step_of(latest)
+
+
+def restore_model(model, directory):
+    """Loads the model's weights from the latest checkpoint of an earlier phase."""
+    latest = tf.train.latest_checkpoint(str(directory))
+    _restore(tf.train.Checkpoint(model=model), latest, partial=True)
+
+
+def _restore(checkpoint, path, partial=False):
+    try:
+        status = checkpoint.restore(path)
+        status.assert_existing_objects_matched()
+        status.expect_partial() if partial else status.assert_consumed()
+    except (tf.errors.OpError, AssertionError, IndexError) as error:
+        raise ValueError(
+            f"The checkpoint {path} is damaged or of another model; remove the folder "
+            f"{pathlib.Path(path).parent} to start this phase again. {_first_line(error)}"
+        ) from error
+
+
+def _first_line(error):
+    return str(error).strip().split("\n")[0]
+
+
+def _step_of(path):
+    return int(path.rsplit("-", 1)[1])
+
+
+class MetricsLog(keras.callbacks.Callback):
+    """Adds one JSON object per epoch to `metrics.jsonl`, with the seconds of its steps.
+
+    Rows behind the step that a run resumes from are dropped: it writes them again.
+
+    Args:
+        workdir: folder of the run.
+        phase: name of the phase, written into each row.
+        checkpoint: the phase's `StepCheckpoint`, which counts the steps.
+    """
+
+    def __init__(self, workdir, phase, checkpoint):
+        super().__init__()
+        self.workdir, self.phase, self.checkpoint = workdir, phase, checkpoint
+        self.seconds = []
+        rows = folder.read_metrics(workdir)
+        kept = [r for r in rows if r["phase"] != phase or r["step"] <= checkpoint.step]
+        folder.write_metrics(workdir, kept)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.began, self.seconds = time.perf_counter(), []
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.step_began = time.perf_counter()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.seconds.append(time.perf_counter() - self.step_began)
+
+    def on_epoch_end(self, epoch, logs=None):
+        steady = self.seconds[1:] or self.seconds  # the first step of an epoch may compile
+        row = {
+            "phase": self.phase,
+            "epoch": epoch + 1,
+            "step": self.checkpoint.step,
+            **{name: float(value) for name, value in sorted((logs or {}).items())},
+            "seconds": time.perf_counter() - self.began,
+            "seconds_per_step": sum(steady) / len(steady),
+        }
+        folder.write_metrics(self.workdir, [*folder.read_metrics(self.workdir), row])
+
+
+class StopAtNonFiniteLoss(keras.callbacks.Callback):
+    """Raises a `FloatingPointError` that names the step at which a loss is not finite.
+
+    Args:
+        phase: name of the phase.
+        checkpoint: the phase's `StepCheckpoint`; steps are counted from its step on.
+    """
+
+    def __init__(self, phase, checkpoint):
+        super().__init__()
+        self.phase, self.step = phase, checkpoint.step
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.step += 1
+        for name, value in (logs or {}).items():
+            if name.endswith("loss") and not math.isfinite(value):
+                raise FloatingPointError(
+                    f"`{name}` is {float(value)} at step {self.step} of phase {self.phase}; "
+                    "lower `--learning_rate`, or set `--clip_norm`"
+                )

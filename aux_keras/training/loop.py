@@ -1,0 +1,155 @@
+"""A run: pretrain, train, evaluate, save; at any moment it can be killed and resumed."""
+
+import dataclasses
+import json
+import math
+import platform
+import sys
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import aux_keras
+from aux_keras.data import pipeline
+from aux_keras.models import factory
+from aux_keras.training import callbacks, schedules
+from aux_keras.training import workdir as folder
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+    """One of the two phases: how long, and after how many steps the rate is halved."""
+
+    name: str
+    epoch_steps: int
+    steps: int
+    halve_steps: int
+
+
+def run(config):
+    """Trains, evaluates and saves what a configuration says.
+
+    Args:
+        config: `ExperimentConfig`.
+
+    Returns:
+        dict, the contents of `result.json`.
+
+    Raises:
+        ValueError, FileNotFoundError: for what the user can change; before training.
+        FloatingPointError: if a loss is not finite.
+        OSError: if the workdir cannot be written.
+    """
+    task = pipeline.load_task(
+        config.task, config.seed, config.data_dir, config.download, config.image_size,
+        config.train_examples, config.validation_fraction, config.permutation,
+    )  # fmt: skip
+    keras.utils.set_random_seed(config.seed)
+    model = factory.build(config, task.time, task.features, task.classes, task.preprocessing())
+    workdir = folder.open_workdir(config)
+    if (workdir / folder.RESULT).exists():
+        print(f"This run is finished: {workdir / folder.RESULT}")
+        return json.loads((workdir / folder.RESULT).read_text())
+    weights = sum(math.prod(v.shape) for v in model.trainable_weights)
+    folder.check_space(workdir, 4 * weights * (2 * 2 * 3 + 2))  # kept checkpoints, model, events
+    first_run = phases(config, task, model)
+    for index, phase in enumerate(first_run):
+        later = [workdir / "checkpoints" / p.name for p in first_run[index + 1 :]]
+        if not any(callbacks.steps_done(directory) for directory in later):
+            run_phase(model, task, config, phase, workdir, first=index == 0)
+    return finish(model, task, config, workdir, weights)
+
+
+def phases(config, task, model):
+    """The phases of a run: pretraining only where there is an auxiliary loss."""
+    epoch_steps = max(1, round(task.images.sizes["train"] / config.batch_size))
+
+    def steps(number, epochs):
+        return epochs * epoch_steps if number is None else number
+
+    pretraining = steps(config.pretrain_steps, config.pretrain_epochs)
+    halfway = max(1, math.ceil(pretraining / 2))
+    training = steps(config.steps, config.epochs)
+    found = [Phase("train", epoch_steps, training, config.halve_epochs * epoch_steps)]
+    if model.auxiliary:
+        found.insert(0, Phase("pretrain", epoch_steps, pretraining, halfway))
+    return [phase for phase in found if phase.steps]
+
+
+def run_phase(model, task, config, phase, workdir, first):
+    """Runs a phase from its latest checkpoint, or from the end of the phase before."""
+    directory = workdir / "checkpoints" / phase.name
+    checkpoint = callbacks.StepCheckpoint(directory, config.checkpoint_steps)
+    if checkpoint.step == 0 and not first:
+        callbacks.restore_model(model, workdir / "checkpoints" / "pretrain")
+    if phase.name == "train" and not config.joint_training:
+        model.auxiliary_weight = 0.0
+    optimizer = schedules.rmsprop(config.learning_rate, phase.halve_steps, config.clip_norm)
+    model.compile(
+        optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"],
+        jit_compile=config.jit_compile,
+    )  # fmt: skip
+    watchers = [
+        callbacks.StopAtNonFiniteLoss(phase.name, checkpoint),
+        checkpoint,
+        callbacks.MetricsLog(workdir, phase.name, checkpoint),
+        keras.callbacks.TensorBoard(workdir / "tensorboard" / phase.name, write_graph=False),
+    ]
+    validation = task.evaluation("validation") if task.images.sizes["validation"] else None
+    while checkpoint.step < phase.steps:
+        step = checkpoint.step
+        arguments = {
+            **span(step, phase),
+            "validation_data": validation,
+            "callbacks": watchers,
+            "shuffle": False,
+        }
+        dataset = task.training(config.batch_size, step)
+        if phase.name == "pretrain":
+            model.pretrain(dataset, optimizer=optimizer, **arguments)
+        else:
+            model.fit(dataset, **arguments)
+
+
+def span(step, phase):
+    """What one call of `fit` covers from a step on: whole epochs, or the rest of one."""
+    epoch, done = divmod(step, phase.epoch_steps)
+    whole = phase.steps // phase.epoch_steps
+    if done == 0 and whole > epoch:
+        return {"initial_epoch": epoch, "epochs": whole, "steps_per_epoch": phase.epoch_steps}
+    rest = min(phase.epoch_steps - done, phase.steps - step)
+    return {"initial_epoch": epoch, "epochs": epoch + 1, "steps_per_epoch": rest}
+
+
+def finish(model, task, config, workdir, weights):
+    """Evaluates on the test split, saves the model and writes `result.json`, in this order."""
+    began = time.perf_counter()
+    results = model.evaluate(task.evaluation("test"), return_dict=True, verbose=0)
+    with folder.replacing(workdir / folder.MODEL) as temporary:
+        model.save(temporary)
+    rows = folder.read_metrics(workdir)
+    trained = [row for row in rows if row["phase"] == "train"]
+    result = {
+        "task": config.task,
+        "method": config.method,
+        "test_accuracy": results["accuracy"],
+        "test_loss": results["supervised_loss"],
+        "steps": {name: max((r["step"] for r in rows if r["phase"] == name), default=0)
+                  for name in ("pretrain", "train")},
+        "seconds": sum(row["seconds"] for row in rows) + time.perf_counter() - began,
+        "seconds_per_step": float(np.median([r["seconds_per_step"] for r in trained or rows])),
+        "weights": weights,
+        "seed": config.seed,
+        "versions": {
+            "aux_keras": aux_keras.__version__,
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+    }  # fmt: skip
+    folder.write_text(workdir / folder.RESULT, json.dumps(result, indent=2) + "\n")
+    print(f"Test accuracy: {result['test_accuracy']:.4f}", file=sys.stdout)
+    return result

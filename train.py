@@ -1,0 +1,36 @@
+"""Trains a model: `python train.py --flagfile=configs/digits_r.cfg --workdir=DIR`."""
+
+import importlib.util
+import pathlib
+import sys
+
+from absl import app, flags
+
+
+def _config_module():
+    """`aux_keras.config` without the package, whose import of TensorFlow takes seconds."""
+    path = pathlib.Path(__file__).resolve().parent / "aux_keras" / "config.py"
+    spec = importlib.util.spec_from_file_location("_flags_of_aux_keras", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def main(arguments):
+    if len(arguments) > 1:
+        raise app.UsageError(f"Expected flags only. Received: {' '.join(arguments[1:])}")
+    try:
+        config.check_flagfiles(sys.argv[1:])
+        experiment = config.from_flags()
+        from aux_keras.training import loop  # here, so that --help need not wait for it
+
+        loop.run(experiment)
+    except (ValueError, FloatingPointError, OSError) as error:
+        sys.exit(f"train.py: error: {error}")
+
+
+if __name__ == "__main__":
+    config = _config_module()
+    config.define_flags()
+    app.run(main)
