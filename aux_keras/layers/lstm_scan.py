@@ -107,7 +107,8 @@ def lstm_forward(kernel, inputs, h, c, lengths):
 def lstm_backward(kernel, inputs, lengths, cut, residuals, dstates, dlast):
     """Back-propagation through time, from the gradients of `lstm_forward`'s states.
 
-    No gradient crosses the start of a step `t > 0` with `t % cut == 0`.
+    No gradient crosses the start of a step `t > 0` with `t % cut == 0`; resting rows take
+    no step and pass it on.
 
     Args:
         kernel, inputs, lengths: as in `lstm_forward`.
@@ -130,8 +131,8 @@ def lstm_backward(kernel, inputs, lengths, cut, residuals, dstates, dlast):
             tf.where(valid, dh, zeros), tf.where(valid, dc, zeros),
         )  # fmt: skip
         passes = tf.logical_or(t == 0, t % cut != 0)
-        dh = tf.where(passes, tf.where(valid, new_dh, dh), zeros)
-        dc = tf.where(passes, tf.where(valid, new_dc, dc), zeros)
+        dh = tf.where(valid, tf.where(passes, new_dh, zeros), dh)
+        dc = tf.where(valid, tf.where(passes, new_dc, zeros), dc)
         if dstates is not None:
             dh, dc = dh + dstates[0][t], dc + dstates[1][t]
         return t - 1, dkernel + dk, dinputs.write(t, dx), dh, dc
@@ -165,6 +166,8 @@ def lstm_scan(kernel, inputs, state, lengths, cut=None, residuals=None, last=Fal
 
     @tf.custom_gradient
     def scan(kernel, inputs, h, c):
+        # Constants: an eager tape would otherwise differentiate the compiled loop too.
+        kernel, inputs, h, c = map(tf.stop_gradient, (kernel, inputs, h, c))
         kept = residuals
         if kept is None:
             kept = lstm_forward(kernel, inputs, h, c, lengths)

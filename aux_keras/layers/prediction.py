@@ -65,10 +65,10 @@ class Prediction(AuxiliaryTask):
     def build_task(self, features, encoder_states, encoder_units, token_units):
         """Builds by hand what is not on the inference path, see `Reconstruction`."""
         if self.structure == "stacked":
-            self.decoder.build((None, None, features), None, encoder_units)
+            self.decoder.build((None, None, features), None, (encoder_units,))
         else:
             shapes = [(None, width) for width in encoder_states]
-            self.decoder.build((None, None, features), shapes, token_units)
+            self.decoder.build((None, None, features), shapes, token_units and (token_units,))
         self.built = True
 
     @property

@@ -68,7 +68,7 @@ class Reconstruction(AuxiliaryTask):
         """
         del encoder_units
         shapes = [(None, width) for width in encoder_states]
-        self.decoder.build((None, None, features), shapes, token_units)
+        self.decoder.build((None, None, features), shapes, token_units and (token_units,))
         self.built = True
 
     @property

@@ -134,16 +134,17 @@ class SegmentDecoder(keras.layers.Layer):
         )
         self.projections = []
 
-    def build(self, segments_shape, states_shape, token_units=None):
-        """Builds for inputs of `token_units` features, by default the segments' own, and
-        for the given states, or for the zero state if `states_shape` is None."""
+    def build(self, segments_shape, states_shape, embedding_shape=None):
+        """Builds for tokens embedded to `embedding_shape[-1]` features, by default not
+        embedded, and for the given states, or the zero state if `states_shape` is None."""
         features = segments_shape[-1]
         self.readout = DropConnectDense(
             features, self.drop_rate, per=self.drop_per, dtype=self.dtype_policy, name="readout"
         )
-        below = token_units or features
+        below = features if embedding_shape is None else embedding_shape[-1]
         for cell in self.cells:
-            cell.build((None, below))
+            if not cell.built:  # one that was loaded is
+                cell.build((None, below))
             below = cell.output_size
         if states_shape is not None:
             self._build_projections([shape[-1] for shape in states_shape])

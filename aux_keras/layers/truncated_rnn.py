@@ -160,9 +160,9 @@ def constant_or_full(encoder, tokens, requests, starts):
         rows = tf.shape(tokens)[0]
         stack = encoder.scan(inputs, encoder.zeros(rows), tf.fill([rows], time))
         records = recurrence.at_counts(stack, counts)
-    else:  # no window starts behind `time - min(K)`
+    else:  # no window starts behind `time - min(K)`; XLA cannot compile a run of no steps
         needed = time - min(truncations)
-        needed = max(needed, 0) if isinstance(needed, int) else tf.maximum(needed, 0)
+        needed = max(needed, 1) if isinstance(needed, int) else tf.maximum(needed, 1)
         records = encoder.collect(inputs[:needed], counts)
     parts = [tf.split(r, [s.shape[1] for s in starts], axis=1) for r in records]
     return [

@@ -130,6 +130,12 @@ class AuxiliaryClassifier(keras.Model):
             )  # fmt: skip
         self.built = True
 
+    def ensure_built(self, inputs):
+        """Builds the model on first use, outside of the graph that is being traced."""
+        if not self.built:
+            with tf.init_scope():
+                self.build(keras.tree.map_structure(lambda t: tuple(t.shape), inputs))
+
     def call(self, inputs, training=False):
         tokens, lengths = split_inputs(inputs)
         return self.classify(self.encoder(tokens, lengths, training=training), training)
@@ -150,6 +156,7 @@ class AuxiliaryClassifier(keras.Model):
             `(probabilities, auxiliary)`: `(batch, classes)`, None while pretraining; and
             per task `(L_i, l_i)`, each `(batch, anchors)`.
         """
+        self.ensure_built(inputs)
         tokens, lengths = split_inputs(inputs)
         keys = [randomness.fold_in(key, i) for i in range(len(self.auxiliary) + 1)]
         draws = [
@@ -207,6 +214,9 @@ class AuxiliaryClassifier(keras.Model):
             y_pred, auxiliary = self.forward(x, self.key(TRAINING, self.training_step), True)
             loss, named = self.losses_of(x, y, y_pred, sample_weight, auxiliary)
             loss = self.optimizer.scale_loss(loss)
+        if not self.optimizer.built:  # for all weights, whatever this phase trains
+            with tf.init_scope():
+                self.optimizer.build(self.trainable_variables)
         gradients = zip(tape.gradient(loss, self.trainable_weights), self.trainable_weights)
         # What a truncation of 0 or the phase leaves out has no gradient and does not move.
         self.optimizer.apply_gradients([(g, v) for g, v in gradients if g is not None])
@@ -239,6 +249,11 @@ class AuxiliaryClassifier(keras.Model):
         """As `keras.Model.compile`."""
         super().compile(optimizer=optimizer, loss=loss, **arguments)
         self._kept = _Kept(optimizer=optimizer, loss=loss, **arguments)
+
+    def compile_from_config(self, config):
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.built:
+            self.optimizer.build(self.trainable_variables)
 
     def pretrain(self, x, optimizer=None, **fit_arguments):
         """Phase 1 (section 3.3): trains on the auxiliary losses alone, without labels.

@@ -1,0 +1,335 @@
+"""The model inside plain Keras code."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import aux_keras as ak
+from aux_keras import config as configuration
+from aux_keras.models import factory
+
+TIME, CLASSES = 12, 3
+L = keras.layers
+
+
+def model(tasks="r", supervised=4, compiled=True, cell=L.LSTM, seed=0, segment=5, **options):
+    cells = {L.LSTM: L.LSTMCell, L.GRU: L.GRUCell}[cell]
+    common = dict(num_anchors=2, segment_length=segment, truncation=3, hidden_units=8,
+                  drop_rate=0.5)  # fmt: skip
+    auxiliary = []
+    if "r" in tasks:
+        auxiliary.append(ak.Reconstruction([cells(6), cells(6)], **common))
+    if "p" in tasks:
+        auxiliary.append(ak.Prediction([cells(6)], **common))
+    built = ak.AuxiliaryClassifier(
+        CLASSES, cell(6), supervised, classifier_units=8, drop_rate=0.5,
+        embedding=ak.TokenEmbedding(4), auxiliary=auxiliary, sampling_decay_steps=10, seed=seed,
+        **options,
+    )  # fmt: skip
+    if compiled:
+        built.compile("rmsprop", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return built
+
+
+def arrays(n=10, time=TIME, features=2):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(n, time, features)).astype("float32")
+    return x, rng.integers(0, CLASSES, n)
+
+
+def values(built):
+    return [w.numpy() for w in built.weights]
+
+
+@pytest.mark.parametrize(("method", "count"), [("lstm", 167_434), ("r", 463_883)])
+def test_weight_counts_of_the_paper(method, count):
+    """Section 4.1 on MNIST. Embedding 1*128 + 128; LSTM 4*128*(128 + 128 + 1); classifier
+    128*256 + 256 + 256*10 + 10; decoder 2 LSTMs and 128*256 + 256 + 256*1 + 1."""
+    embedding, lstm = 1 * 128 + 128, 4 * 128 * (128 + 128 + 1)
+    classifier = 128 * 256 + 256 + 256 * 10 + 10
+    decoder = 2 * lstm + 128 * 256 + 256 + 256 * 1 + 1
+    config = configuration.ExperimentConfig(method=method)
+    built = factory.build(config, time=784, features=1, classes=10)
+    assert sum(int(np.prod(w.shape)) for w in built.trainable_weights) == count
+    assert count == embedding + lstm + classifier + (decoder if method == "r" else 0)
+
+
+@pytest.mark.parametrize("cell", [L.LSTM, L.GRU])
+def test_one_step_moves_every_trainable_weight(cell):
+    built = model("rp", cell=cell)
+    x, y = arrays()
+    built.build(x.shape)
+    before = [w.numpy() for w in built.trainable_weights]
+    built.fit(x, y, batch_size=10, verbose=0)
+    for weight, old in zip(built.trainable_weights, before):
+        assert np.any(weight.numpy() != old), weight.path
+
+
+def test_fit_on_arrays_logs_consistent_losses():
+    built = model("rp", auxiliary_weight=0.5)
+    x, y = arrays()
+    history = built.fit(x, y, batch_size=4, epochs=2, validation_data=(x, y), verbose=0).history
+    names = ["loss", "supervised_loss", "auxiliary_loss", "reconstruction_loss",
+             "prediction_loss", "accuracy"]  # fmt: skip
+    assert set(history) == {*names, *(f"val_{name}" for name in names)}
+    for prefix in ("", "val_"):
+        loss, supervised, auxiliary, r, p, _ = (history[prefix + name] for name in names)
+        np.testing.assert_allclose(auxiliary, np.add(r, p), rtol=1e-5)
+        np.testing.assert_allclose(loss, np.add(supervised, np.multiply(0.5, auxiliary)), rtol=1e-5)
+    assert int(built.training_step) == 6
+
+
+def test_plain_lstm_logs_no_auxiliary_loss():
+    built = model("")
+    history = built.fit(*arrays(), verbose=0).history
+    assert set(history) == {"loss", "supervised_loss", "accuracy"}
+
+
+def test_arrays_and_datasets_train_alike():
+    x, y = arrays()
+    results = []
+    for data in ((x, y), (tf.data.Dataset.from_tensor_slices((x, y)).batch(5),)):
+        keras.utils.set_random_seed(1)
+        built = model("r")
+        built.fit(*data, batch_size=None if len(data) == 1 else 5, shuffle=False, verbose=0)
+        results.append(values(built))
+    for one, other in zip(*results):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_ragged_last_batch_is_weighted_by_its_size():
+    """The epoch's loss is the mean over examples, not over batches."""
+    built = model("")
+    x, y = arrays(7)
+    whole = built.evaluate(x, y, batch_size=7, verbose=0, return_dict=True)
+    parts = built.evaluate(x, y, batch_size=4, verbose=0, return_dict=True)
+    for name in whole:
+        np.testing.assert_allclose(parts[name], whole[name], rtol=1e-5)
+
+
+def test_evaluation_repeats_its_draws_and_predict_gives_probabilities():
+    built = model("rp")
+    x, y = arrays()
+    first = built.evaluate(x, y, verbose=0)
+    np.testing.assert_array_equal(first, built.evaluate(x, y, verbose=0))
+    probabilities = built.predict(x, verbose=0)
+    np.testing.assert_allclose(probabilities.sum(-1), 1, rtol=1e-5)
+    assert probabilities.shape == (10, CLASSES)
+    assert built.predict(x[:1], verbose=0).shape == (1, CLASSES)
+
+
+def test_sample_weight_and_class_weight_weigh_the_supervised_loss_only():
+    x, y = arrays()
+    built = model("r")
+    unlabelled = built.evaluate(x, y, sample_weight=np.zeros(10), verbose=0, return_dict=True)
+    plain = built.evaluate(x, y, verbose=0, return_dict=True)
+    assert unlabelled["supervised_loss"] == 0
+    assert unlabelled["auxiliary_loss"] == plain["auxiliary_loss"] > 0
+    doubled = built.evaluate(x, y, sample_weight=np.full(10, 2.0), verbose=0, return_dict=True)
+    np.testing.assert_allclose(doubled["supervised_loss"], 2 * plain["supervised_loss"], rtol=1e-5)
+    weights = {0: 0.0, 1: 1.0, 2: 3.0}
+    trained = {}
+    for name, options in {
+        "class": dict(class_weight=weights),
+        "sample": dict(sample_weight=np.array([weights[label] for label in y])),
+    }.items():
+        keras.utils.set_random_seed(1)
+        built = model("r")
+        built.fit(x, y, shuffle=False, verbose=0, **options)
+        trained[name] = values(built)
+    for one, other in zip(*trained.values()):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_lengths_hide_what_lies_behind_them():
+    built = model("rp")
+    x, y = arrays()
+    lengths = np.array([1, 2, 3, 5, 6, 7, 12, 12, 9, 4])
+    noise = np.where(np.arange(TIME)[:, None] < lengths[:, None, None], x, 99).astype("f")
+    inputs = [{"tokens": tokens, "lengths": lengths} for tokens in (x, noise)]
+    one, other = (built.evaluate(i, y, verbose=0) for i in inputs)
+    np.testing.assert_allclose(one, other, rtol=1e-5)
+    one, other = (built.predict(i, verbose=0) for i in inputs)
+    np.testing.assert_allclose(one, other, rtol=1e-5)
+
+
+def test_pretraining_leaves_the_classifier_alone_and_needs_no_labels():
+    built = model("rp", compiled=False)
+    built.compile(keras.optimizers.RMSprop(), "sparse_categorical_crossentropy")
+    x, y = arrays()
+    built.build(x.shape)
+    classifier = [*built.hidden.weights, *built.readout.weights]
+    before = [w.numpy() for w in classifier]
+    encoder = built.encoder.cell.kernel.numpy()
+    optimizer = built.optimizer
+    history = built.pretrain(x, epochs=2, batch_size=5, verbose=0, validation_data=(x,)).history
+    names = {"loss", "auxiliary_loss", "reconstruction_loss", "prediction_loss"}
+    assert set(history) == names | {f"val_{name}" for name in names}
+    for weight, old in zip(classifier, before):
+        np.testing.assert_array_equal(weight, old)
+    assert np.any(built.encoder.cell.kernel.numpy() != encoder)
+    assert built.optimizer is optimizer and int(optimizer.iterations) == 0
+    built.fit(x, y, batch_size=5, verbose=0)
+    assert int(built.training_step) == 6  # one clock over both phases
+    assert int(optimizer.iterations) == 2
+
+
+def test_pretraining_a_dataset_with_labels_ignores_them():
+    x, y = arrays()
+    results = []
+    for data in (tf.data.Dataset.from_tensor_slices((x, y)), tf.data.Dataset.from_tensor_slices(x)):
+        keras.utils.set_random_seed(1)
+        built = model("r")
+        built.pretrain(data.batch(5), verbose=0, shuffle=False)
+        results.append(values(built))
+    for one, other in zip(*results):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_pretraining_needs_compile_and_an_auxiliary_loss():
+    with pytest.raises(ValueError, match="Call `compile` before `pretrain`"):
+        model("r", compiled=False).pretrain(arrays()[0])
+    with pytest.raises(ValueError, match="`pretrain` needs an auxiliary loss"):
+        model("").pretrain(arrays()[0])
+
+
+def test_same_seed_same_run_and_other_seed_other_run():
+    def train(seed):
+        keras.utils.set_random_seed(1)
+        built = model("rp", seed=seed)
+        built.fit(*arrays(), batch_size=5, epochs=2, shuffle=False, verbose=0)
+        return values(built)
+
+    first, again, other = train(0), train(0), train(1)
+    assert all(np.array_equal(a, b) for a, b in zip(first, again))
+    assert not all(np.array_equal(a, b) for a, b in zip(first, other))
+
+
+def test_saved_and_loaded_in_the_middle_goes_on_as_unbroken(tmp_path):
+    """`.keras` holds weights, optimizer and clock: losses after loading are equal."""
+    x, y = arrays()
+    built = model("rp")
+    built.fit(x, y, batch_size=5, shuffle=False, verbose=0)
+    built.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert int(loaded.training_step) == 2
+    np.testing.assert_array_equal(loaded.predict(x, verbose=0), built.predict(x, verbose=0))
+    histories = [m.fit(x, y, batch_size=5, shuffle=False, verbose=0).history for m in (built, loaded)]
+    assert histories[0] == histories[1]
+    assert loaded.encoder.embedding is loaded.encoder.embedding
+    assert loaded.get_config() == built.get_config()
+
+
+@pytest.mark.parametrize("options", [dict(jit_compile=True), dict(run_eagerly=True)], ids=str)
+def test_compiled_and_eager_steps_equal_the_traced_one(options):
+    results = []
+    for extra in ({}, options):
+        keras.utils.set_random_seed(1)
+        built = model("rp", compiled=False)
+        built.compile("sgd", "sparse_categorical_crossentropy", **extra)
+        built.fit(*arrays(), batch_size=10, shuffle=False, verbose=0)
+        results.append(values(built))
+    for one, other in zip(*results):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_trains(policy):
+    keras.config.set_dtype_policy(policy)
+    try:
+        built = model("rp")
+        history = built.fit(*arrays(), epochs=2, verbose=0).history
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert np.all(np.isfinite(history["loss"]))
+    assert {w.dtype for w in built.trainable_weights} == {"float32"}
+    assert built.compute_dtype == policy.removeprefix("mixed_")
+    assert built.predict(arrays()[0], verbose=0).dtype == np.float32
+
+
+def test_one_hot_labels_and_callbacks():
+    built = model("r", compiled=False)
+    built.compile("rmsprop", "categorical_crossentropy", metrics=["accuracy"])
+    x, y = arrays()
+    stop = keras.callbacks.EarlyStopping("val_loss", patience=0, baseline=0.0)
+    one_hot = np.eye(CLASSES, dtype="f")[y]
+    history = built.fit(x, one_hot, epochs=5, validation_split=0.3, callbacks=[stop], verbose=0)
+    assert len(history.history["loss"]) < 5
+
+
+def test_the_loss_falls():
+    """Classes are told by the first token only, ten steps before the end."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(256, 12, 1)).astype("f") * 0.1
+    y = rng.integers(0, CLASSES, 256)
+    x[:, 0, 0] = y - 1
+    built = model("r", supervised=None, compiled=False)
+    built.compile(keras.optimizers.RMSprop(0.01), "sparse_categorical_crossentropy")
+    losses = built.fit(x, y, epochs=8, verbose=0).history
+    assert losses["supervised_loss"][-1] < 0.5 * losses["supervised_loss"][0]
+    assert losses["auxiliary_loss"][-1] < losses["auxiliary_loss"][0]
+
+
+@pytest.mark.parametrize("as_dataset", [False, True])
+@pytest.mark.parametrize(
+    ("call", "spoil", "message"),
+    [
+        (call, *bad)
+        for call in ("fit", "evaluate", "predict", "pretrain")
+        for bad in [
+            (lambda x, n, y: x.__setitem__((0, 0, 0), np.nan), "`tokens` must be finite"),
+            (lambda x, n, y: x.__setitem__((0, 0, 0), np.inf), "`tokens` must be finite"),
+            (lambda x, n, y: n.__setitem__(3, 0), "`lengths` must be from 1"),
+            (lambda x, n, y: n.__setitem__(3, TIME + 1), "`lengths` must be from 1"),
+            (lambda x, n, y: y.__setitem__(2, CLASSES), "`y` holds a label outside"),
+            (lambda x, n, y: y.__setitem__(2, -1), "`y` holds a label outside"),
+        ]
+        if call in ("fit", "evaluate") or "`y`" not in bad[1]
+    ],
+)
+def test_bad_data_is_named(spoil, message, call, as_dataset):
+    x, y = arrays()
+    lengths = np.full(10, TIME)
+    spoil(x, lengths, y)
+    inputs, built = {"tokens": x, "lengths": lengths}, model("r")
+    data = (inputs, y) if call in ("fit", "evaluate") else (inputs,)
+    if as_dataset:
+        data = (tf.data.Dataset.from_tensor_slices(data if len(data) > 1 else data[0]).batch(5),)
+    options = {"shuffle": False} if call in ("fit", "pretrain") else {}
+    with pytest.raises((ValueError, tf.errors.InvalidArgumentError), match=message):
+        getattr(built, call)(*data, verbose=0, **options)
+
+
+def test_segment_longer_than_the_sequence_is_named():
+    with pytest.raises(ValueError, match="`segment_length` must be smaller than"):
+        model("r", segment=TIME).fit(*arrays(), verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(supervised=-1), "`truncation` must be None"),
+        (dict(supervised=2.5), "`truncation` must be None"),
+        (dict(sampling=0), "`sampling_decay_steps` must be at least 1"),
+    ],
+)
+def test_bad_arguments_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        ak.AuxiliaryClassifier(
+            3, L.LSTM(4), options.get("supervised", 3), 8, 0.5,
+            sampling_decay_steps=options.get("sampling"),
+        )  # fmt: skip
+
+
+def test_twice_the_same_task_needs_two_names():
+    tasks = [ak.Prediction([L.LSTMCell(4)], 1, 3, 2, 8, 0.5) for _ in range(2)]
+    with pytest.raises(ValueError, match="`auxiliary` needs distinct names"):
+        ak.AuxiliaryClassifier(3, L.LSTM(4), 3, 8, 0.5, auxiliary=tasks)
+
+
+def test_decoder_of_another_kind_of_cell_is_refused():
+    task = ak.Reconstruction([L.GRUCell(4)], 1, 3, 2, 8, 0.5)
+    built = ak.AuxiliaryClassifier(3, L.LSTM(4), 3, 8, 0.5, auxiliary=[task])
+    with pytest.raises(ValueError, match="as many states as the main RNN"):
+        built.build((None, 9, 1))

@@ -1,0 +1,146 @@
+"""The truncated RNN: exact values, exact horizons."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import aux_keras as ak
+from aux_keras.layers import recurrence
+from aux_keras.layers.truncated_rnn import states_at
+
+TIME = 150  # more than two chunks of the forward run
+
+
+class Counter(keras.layers.Layer):
+    """A cell whose state is the number of steps taken and whose output is that times x."""
+
+    state_size = [1]
+    output_size = 1
+
+    def build(self, shape):
+        self.scale = self.add_weight(name="scale", shape=(), initializer="ones")
+        self.built = True
+
+    def get_initial_state(self, batch_size=None):
+        return [tf.zeros((batch_size, 1))]
+
+    def call(self, inputs, states):
+        count = states[0] + self.scale
+        return count * inputs, [count]
+
+
+def tokens(batch=3, time=TIME, features=2):
+    return tf.constant(np.random.default_rng(0).normal(size=(batch, time, features)), tf.float32)
+
+
+@pytest.mark.parametrize("truncation", [None, 0, 1, 7, 64, 300])
+def test_counts_steps_exactly(truncation):
+    layer = ak.TruncatedRNN(Counter(), truncation)
+    x = tf.reshape(tf.range(1.0, 2 * TIME + 1), (2, TIME, 1))
+    lengths = tf.constant([TIME, 66])
+    with tf.GradientTape() as tape:
+        output = layer(x, lengths=lengths, training=True)
+        total = tf.reduce_sum(output / tf.gather(x, lengths - 1, axis=1, batch_dims=1))
+    assert output[:, 0].numpy().tolist() == [TIME * x[0, -1, 0], 66 * x[1, 65, 0]]
+    gradient = tape.gradient(total, layer.rnn.scale)
+    through = [t if truncation is None else min(t, truncation) for t in (TIME, 66)]
+    assert (0 if gradient is None else float(gradient)) == sum(through)
+
+
+RNNS = [keras.layers.LSTM, keras.layers.GRU, keras.layers.SimpleRNN]
+
+
+@pytest.mark.parametrize("rnn", RNNS)
+@pytest.mark.parametrize("truncation", [None, 0, 5])
+@pytest.mark.parametrize("training", [False, True])
+def test_forward_is_that_of_keras(rnn, truncation, training):
+    layer, x = ak.TruncatedRNN(rnn(6), truncation), tokens()
+    lengths = tf.constant([TIME, 1, 65])
+    mask = tf.sequence_mask(lengths, TIME)
+    got = layer(x, lengths=lengths, training=training)
+    np.testing.assert_allclose(got, layer.rnn(x, mask=mask), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("rnn", RNNS)
+@pytest.mark.parametrize("truncation", [1, 5, 70])
+def test_gradient_ends_exactly_at_the_horizon(rnn, truncation):
+    layer, x = ak.TruncatedRNN(rnn(6), truncation), tokens()
+    lengths = tf.constant([TIME, 80, 75])
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        loss = tf.reduce_sum(layer(x, lengths=lengths, training=True) ** 2)
+    norms = np.linalg.norm(tf.convert_to_tensor(tape.gradient(loss, x)), axis=-1)
+    for b, length in enumerate(lengths.numpy()):
+        inside = np.zeros(TIME, bool)
+        inside[length - truncation : length] = True
+        assert np.all(norms[b, ~inside] == 0)
+        assert np.all(norms[b, inside] > 0)
+
+
+@pytest.mark.parametrize("rnn", RNNS)
+def test_truncation_at_the_length_is_none(rnn):
+    layer, x = ak.TruncatedRNN(rnn(6), None), tokens(time=9)
+
+    def gradients(truncation):
+        encoder = layer.recurrence()
+        with tf.GradientTape() as tape:
+            encoder = layer.recurrence()
+            counts = tf.constant([[9], [9], [9]])
+            output = states_at(encoder, x, [(counts, truncation)])[0][0]
+            loss = tf.reduce_sum(output**2)
+        return tape.gradient(loss, layer.trainable_weights)
+
+    layer.build(x.shape)
+    for one, other in zip(gradients(None), gradients(9)):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_compiled_lstm_equals_the_cell():
+    """Two implementations of one interface: states, cuts and gradients agree."""
+    cell, x = keras.layers.LSTMCell(6), tokens(time=9)
+    embedding = ak.TokenEmbedding(4)
+    embedding.build((None, 2))
+    cell.build((None, 4))
+    lengths = tf.constant([9, 4, 0])
+    weights = [*cell.trainable_weights, *embedding.trainable_weights]
+    results = []
+    for kind in (recurrence.LSTMRecurrence, recurrence.CellRecurrence):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            encoder = kind(cell, embedding, "float32")
+            record = encoder.from_states([tf.ones((3, 6)), 2 * tf.ones((3, 6))])
+            stack = encoder.scan(encoder.inputs(x), record, lengths, cut=4)
+            states = encoder.states(stack)
+            loss = tf.reduce_sum(tf.sin(states[0])) + 2 * tf.reduce_sum(tf.cos(states[1]))
+        results.append([*states, *tape.gradient(loss, [*weights, x])])
+    for compiled, looped in zip(*results):
+        np.testing.assert_allclose(compiled, looped, rtol=1e-5, atol=1e-5)
+
+
+def test_blocks_of_rows_change_nothing():
+    x = tokens(batch=7)
+    whole = recurrence.map_rows(lambda r: (r * 2, [r[:, 0]]), x, blocks=1)
+    blocks = recurrence.map_rows(lambda r: (r * 2, [r[:, 0]]), x, blocks=3, least=1)
+    for one, other in zip(tf.nest.flatten(whole), tf.nest.flatten(blocks)):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("truncation", [-1, 1.5, True, "full"])
+def test_bad_truncation_is_named(truncation):
+    with pytest.raises(ValueError, match="`truncation` must be None .* or an integer"):
+        ak.TruncatedRNN(keras.layers.LSTM(3), truncation)
+
+
+@pytest.mark.parametrize(
+    ("rnn", "message"),
+    [
+        (lambda: keras.layers.Dense(3), "`rnn` must be a Keras RNN layer"),
+        (lambda: keras.layers.LSTM(3, dropout=0.1), "`rnn` must not set `dropout`"),
+        (lambda: keras.layers.GRU(3, go_backwards=True), "`rnn` must not set `go_backwards`"),
+        (lambda: keras.layers.GRU(3, stateful=True), "`rnn` must not set `stateful`"),
+    ],
+)
+def test_refused_rnns(rnn, message):
+    with pytest.raises(ValueError, match=message):
+        ak.TruncatedRNN(rnn(), 3)
