@@ -33,4 +33,5 @@ def main(arguments):
 if __name__ == "__main__":
     config = _config_module()
     config.define_flags()
+    flags.adopt_module_key_flags(config)  # for --help
     app.run(main)

@@ -74,6 +74,9 @@ class ExperimentConfig:
     )
     feedback_gradient: bool = _field(False, "let gradient pass through fed-back outputs")
     pretrain_epochs: int = _field(100, "epochs of the auxiliary losses alone", least=0)
+    pretrained: str | None = _field(
+        None, "folder of a run of the same model and seed whose pretraining to start from"
+    )
     epochs: int = _field(1000, "epochs of training", least=0)
     pretrain_steps: int | None = _field(None, "steps, instead of pretrain_epochs", least=0)
     steps: int | None = _field(None, "steps of training, instead of epochs", least=0)

@@ -12,7 +12,7 @@ OWN_TASKS = {"pmnist": "mnist"}  # tasks of ours over a data set of another name
 
 @dataclasses.dataclass(frozen=True)
 class ImageSets:
-    """Splits of an image classification set: datasets of `(image, label)`.
+    """Non-empty splits of an image classification set: datasets of `(image, label)`.
 
     Images are `(height, width, channels)` uint8, labels integer scalars; `sizes` counts
     the examples by split name. `shape` has None where images differ.
@@ -45,12 +45,10 @@ def load(task, data_dir=None, download=False, train_examples=None, validation_fr
         FileNotFoundError: if it is not on disk and must not be downloaded.
     """
     if task == "digits":
-        source = _digits
+        read, sizes, shape, names = _digits()
     else:
-        source = _tfds(OWN_TASKS.get(task, task), data_dir, download)
-    read, sizes, shape, names = source() if task == "digits" else source
-    available = sizes["train"]
-    total = min(train_examples or available, available)
+        read, sizes, shape, names = _tfds(OWN_TASKS.get(task, task), data_dir, download)
+    total = min(train_examples or sizes["train"], sizes["train"])
     held_out = int(round(total * validation_fraction))
     bounds = {
         "train": ("train", 0, total - held_out),
@@ -62,8 +60,8 @@ def load(task, data_dir=None, download=False, train_examples=None, validation_fr
             "`validation_fraction` leaves no training example. Received: "
             f"validation_fraction={validation_fraction} of {total} examples"
         )
-    splits = {name: read(*bound) for name, bound in bounds.items()}
     counts = {name: end - start for name, (_, start, end) in bounds.items()}
+    splits = {name: read(*bound) for name, bound in bounds.items() if counts[name]}
     return ImageSets(splits, counts, shape, names)
 
 

@@ -1,6 +1,10 @@
 """The paper's Figure 4 in miniature: shrinking supervised truncation, on digits.
 
 `python -m aux_keras.experiments.digits --workdir=runs/figure4 --output=results/digits.csv`
+
+Every method trains for the same number of supervised epochs, after the auxiliary losses'
+own pretraining, which is run once per seed and shared by the truncations. `lstm_long` is
+the plain LSTM trained for as many epochs as the others pretrain and train together.
 """
 
 import argparse
@@ -10,7 +14,14 @@ import statistics
 
 from aux_keras.experiments import runner
 
-METHODS = ("lstm", "r", "p", "rp")
+METHODS = {
+    "lstm": ["--flagfile=configs/digits_lstm.cfg"],
+    "lstm_long": ["--flagfile=configs/digits_lstm.cfg", "--epochs=140", "--halve_epochs=70"],
+    "r": ["--flagfile=configs/digits_r.cfg"],
+    "p": ["--flagfile=configs/digits_p.cfg"],
+    "rp": ["--flagfile=configs/digits_rp.cfg"],
+}
+PRETRAINED = ("r", "p", "rp")
 TRUNCATIONS = (0, 1, 8, 16)
 
 
@@ -22,20 +33,23 @@ def main():
     parser.add_argument("--seeds", type=int, default=5, help="seeds per cell of the table")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time")
     arguments = parser.parse_args()
-    cells = [(t, m) for t in TRUNCATIONS for m in METHODS]
+    seeds, workdir = range(arguments.seeds), pathlib.Path(arguments.workdir)
+    pretraining = {
+        f"{method}_pretraining_{seed}": [*METHODS[method], "--epochs=0", f"--seed={seed}"]
+        for seed in seeds
+        for method in PRETRAINED
+    }
+    runner.run_all(pretraining, workdir, arguments.jobs)
+    cells = [(truncation, method) for truncation in TRUNCATIONS for method in METHODS]
     runs = {
-        f"{method}_{truncation}_{seed}": [
-            f"--flagfile=configs/digits_{method}.cfg",
-            f"--supervised_truncation={truncation}",
-            f"--seed={seed}",
-        ]
-        for seed in range(arguments.seeds)
+        f"{method}_{truncation}_{seed}": flags(method, truncation, seed, workdir)
+        for seed in seeds
         for truncation, method in cells
     }
-    results = runner.run_all(runs, arguments.workdir, arguments.jobs)
+    results = runner.run_all(runs, workdir, arguments.jobs)
     rows = []
     for truncation, method in cells:
-        names = [f"{method}_{truncation}_{seed}" for seed in range(arguments.seeds)]
+        names = [f"{method}_{truncation}_{seed}" for seed in seeds]
         rows.append(summary(method, truncation, [results[n]["test_accuracy"] for n in names]))
     with open(pathlib.Path(arguments.output), "w", newline="") as file:
         writer = csv.DictWriter(file, rows[0], lineterminator="\n")
@@ -43,14 +57,23 @@ def main():
         writer.writerows(rows)
 
 
+def flags(method, truncation, seed, workdir):
+    """Flags of one run of the table."""
+    given = [*METHODS[method], f"--supervised_truncation={truncation}", f"--seed={seed}"]
+    if method in PRETRAINED:
+        given.append(f"--pretrained={workdir / f'{method}_pretraining_{seed}'}")
+    return given
+
+
 def summary(method, truncation, accuracies):
     """One row of the table: mean, standard deviation and every seed's accuracy."""
     return {
-        "flagfile": f"configs/digits_{method}.cfg",
+        "method": method,
         "supervised_truncation": truncation,
         "test_accuracy_mean": f"{statistics.mean(accuracies):.4f}",
         "test_accuracy_sd": f"{statistics.stdev(accuracies):.4f}",
         "test_accuracies": " ".join(f"{a:.4f}" for a in accuracies),
+        "flags": " ".join(METHODS[method]),
     }
 
 

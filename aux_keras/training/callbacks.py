@@ -2,6 +2,7 @@
 
 import math
 import pathlib
+import shutil
 import time
 
 import keras
@@ -34,6 +35,8 @@ class StepCheckpoint(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         if self.restored is None:
+            if not self.model.optimizer.built:
+                self.model.optimizer.build(self.model.trainable_variables)
             self.manager = self._manager()
             latest = self.manager.latest_checkpoint
             if latest:
@@ -66,8 +69,16 @@ class StepCheckpoint(keras.callbacks.Callback):
     def save(self):
         """Writes a checkpoint of this step, unless there is one."""
         latest = self.manager.latest_checkpoint
-        if latest is None or _step_of(latest) != self.step:
+        if latest is not None and _step_of(latest) == self.step:
+            return
+        try:
             self.manager.save(checkpoint_number=self.step)
+        except tf.errors.OpError as error:
+            for part in self.directory.glob(f"ckpt-{self.step}_temp*"):
+                shutil.rmtree(part, ignore_errors=True)
+            raise OSError(
+                f"A checkpoint cannot be written to {self.directory}: {_first_line(error)}"
+            ) from error
 
 
 def steps_done(directory):
@@ -77,8 +88,14 @@ def steps_done(directory):
 
 
 def restore_model(model, directory):
-    """Loads the model's weights from the latest checkpoint of an earlier phase."""
+    """Loads weights and clock from the latest checkpoint of an earlier phase.
+
+    Raises:
+        ValueError: if there is none, or it is damaged or of another model.
+    """
     latest = tf.train.latest_checkpoint(str(directory))
+    if latest is None:
+        raise ValueError(f"There is no checkpoint of a pretraining in {directory}")
     _restore(tf.train.Checkpoint(model=model), latest, partial=True)
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import pathlib
 import platform
 import sys
 import time
@@ -73,17 +74,18 @@ def phases(config, task, model):
     halfway = max(1, math.ceil(pretraining / 2))
     training = steps(config.steps, config.epochs)
     found = [Phase("train", epoch_steps, training, config.halve_epochs * epoch_steps)]
-    if model.auxiliary:
+    if model.auxiliary and config.pretrained is None:
         found.insert(0, Phase("pretrain", epoch_steps, pretraining, halfway))
     return [phase for phase in found if phase.steps]
 
 
 def run_phase(model, task, config, phase, workdir, first):
-    """Runs a phase from its latest checkpoint, or from the end of the phase before."""
+    """Runs a phase from its latest checkpoint, or from the end of the pretraining."""
     directory = workdir / "checkpoints" / phase.name
     checkpoint = callbacks.StepCheckpoint(directory, config.checkpoint_steps)
-    if checkpoint.step == 0 and not first:
-        callbacks.restore_model(model, workdir / "checkpoints" / "pretrain")
+    earlier = config.pretrained if first else workdir
+    if checkpoint.step == 0 and earlier is not None:
+        callbacks.restore_model(model, pathlib.Path(earlier) / "checkpoints" / "pretrain")
     if phase.name == "train" and not config.joint_training:
         model.auxiliary_weight = 0.0
     optimizer = schedules.rmsprop(config.learning_rate, phase.halve_steps, config.clip_norm)

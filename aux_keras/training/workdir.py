@@ -22,7 +22,7 @@ CONFIG, METRICS, MODEL, RESULT = "config.cfg", "metrics.jsonl", "model.keras", "
 def replacing(path):
     """A temporary path beside `path` that takes its place if the block succeeds."""
     path = pathlib.Path(path)
-    temporary = path.with_name(f"{uuid.uuid4().hex}{path.suffix}")
+    temporary = path.with_name(f"unfinished-{uuid.uuid4().hex}{path.suffix}")
     try:
         yield temporary
         os.replace(temporary, path)

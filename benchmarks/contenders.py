@@ -1,0 +1,44 @@
+"""What the benchmarks compare: the paper's models of ours, and what a user would pick instead."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from aux_keras import config as configuration
+from aux_keras.models import factory
+
+CLASSES, UNITS = 10, 128
+OURS = {
+    "lstm_full": {"method": "lstm", "supervised_truncation": "full"},
+    "lstm_300": {"method": "lstm"},
+    "r": {"method": "r"},
+    "r_20x30": {"method": "r", "num_anchors": 20, "segment_length": 30, "auxiliary_truncation": 30},
+    "p": {"method": "p"},
+}
+PLAIN = {"plain", "plain_embedded"}
+
+
+def make(name, time):
+    """A compiled model for sequences of `(time, 1)`.
+
+    `plain` is `keras.layers.LSTM` and `Dense` on the tokens themselves; `plain_embedded`
+    the paper's network (167,434 weights) in stock Keras layers. Both back-propagate
+    through all steps.
+    """
+    if name in PLAIN:
+        body = [keras.layers.LSTM(UNITS), keras.layers.Dense(CLASSES, "softmax")]
+        if name == "plain_embedded":
+            body = [keras.layers.Dense(UNITS), body[0], keras.layers.Dense(256, "relu"), body[1]]
+        model = keras.Sequential([keras.Input((time, 1)), *body])
+    else:
+        config = configuration.ExperimentConfig(**OURS[name])
+        model = factory.build(config, time, features=1, classes=CLASSES)
+    model.compile("rmsprop", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def batch(size, time):
+    """Random tokens `(size, time, 1)` and labels `(size,)`."""
+    rng = np.random.default_rng(0)
+    tokens = rng.random((size, time, 1), "float32")
+    return tf.constant(tokens), tf.constant(rng.integers(0, CLASSES, size))

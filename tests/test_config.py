@@ -1,0 +1,153 @@
+"""Flags, flagfiles, and the way of a value from a flagfile to a layer."""
+
+import dataclasses
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from aux_keras import config as configuration
+from aux_keras.config import ExperimentConfig
+from aux_keras.models import factory
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+FLAGFILES = sorted((ROOT / "configs").glob("*.cfg"))
+TASKS = {"mnist": (784, 1), "pmnist": (784, 1), "cifar10": (1024, 3), "digits": (64, 1)}
+PAPER = [f"{task}_{method}" for task in ("mnist", "pmnist", "cifar")
+         for method in ("lstm_full", "lstm_300", "r", "p", "r_full", "p_full")]  # fmt: skip
+
+
+def read(path):
+    """The configuration of a flagfile, parsed here without absl."""
+    types = {field.name: field for field in dataclasses.fields(ExperimentConfig)}
+    values = {}
+    for line in path.read_text().splitlines():
+        if line.startswith("--"):
+            name, value = line[2:].split("=")
+            default = types[name].default
+            number = isinstance(default, (int, float)) and value not in ("full", "same")
+            values[name] = type(default)(value) if number else value
+    return ExperimentConfig(**values)
+
+
+def test_every_flagfile_asked_for_is_there():
+    names = {path.stem for path in FLAGFILES}
+    assert {*PAPER, "cifar_r_20x30", *(f"digits_{m}" for m in ("lstm", "r", "p", "rp"))} <= names
+
+
+@pytest.mark.parametrize("path", FLAGFILES, ids=lambda p: p.stem)
+def test_every_flagfile_parses_and_builds(path):
+    configuration.check_flagfiles([f"--flagfile={path}"])
+    text = path.read_text()
+    assert f"python train.py --flagfile=configs/{path.name}" in text
+    config = read(path)
+    model = factory.build(config, *TASKS[config.task], classes=10)
+    assert len(model.auxiliary) == len(config.method.removeprefix("lstm"))
+
+
+@pytest.mark.parametrize("path", [p for p in FLAGFILES if p.stem in PAPER], ids=lambda p: p.stem)
+def test_flagfiles_of_the_paper_have_its_settings(path):
+    """Section 4.1; names and truncations of Table 2."""
+    config, default = read(path), ExperimentConfig()
+    truncation = "full" if path.stem.endswith("_full") else 300
+    assert config.supervised_truncation == truncation
+    assert config.method == "lstm" or config.auxiliary_truncation == truncation
+    assert path.stem.split("_")[1] == config.method
+    same = {"task": None, "method": None, "supervised_truncation": None,
+            "auxiliary_truncation": None}  # fmt: skip
+    for field in dataclasses.fields(ExperimentConfig):
+        if field.name not in same:
+            assert getattr(config, field.name) == getattr(default, field.name), field.name
+    paper = (default.units, default.embedding_units, default.classifier_units, default.num_anchors,
+             default.segment_length, default.sampling_decay_steps, default.pretrain_epochs,
+             default.epochs, default.halve_epochs, default.batch_size, default.learning_rate)  # fmt: skip
+    assert paper == (128, 128, 256, 1, 600, 100_000, 100, 1000, 300, 128, 0.001)
+
+
+def test_one_value_keeps_its_name_all_the_way():
+    config = ExperimentConfig(segment_length=17, sampling_decay_steps=5, drop_per="batch")
+    model = factory.build(config, time=64, features=1, classes=10)
+    task = model.auxiliary[0]
+    assert task.segment_length == task.sampler.segment_length == 17
+    assert task.get_config()["segment_length"] == 17
+    assert model.sampling_decay_steps == model.get_config()["sampling_decay_steps"] == 5
+    assert model.drop_per == "batch" if hasattr(model, "drop_per") else True
+    assert model.get_config()["drop_per"] == task.get_config()["drop_per"] == "batch"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (dict(units=1.5), "`units` must be an integer of at least 1. Received: units=1.5"),
+        (dict(units=True), "`units` must be an integer"),
+        (dict(units="8"), "`units` must be an integer"),
+        (dict(supervised_truncation=-1), "`supervised_truncation` must be .* at least 0"),
+        (dict(supervised_truncation="all"), "`supervised_truncation` must be .* one of full"),
+        (dict(auxiliary_truncation=2.0), "`auxiliary_truncation` must be an integer"),
+        (dict(method="q"), "`method` must be one of lstm, r, p, rp"),
+        (dict(validation_fraction=1.0), "`validation_fraction` must be below 1"),
+        (dict(drop_rate=1.0), "`drop_rate` must be below 1"),
+        (dict(learning_rate="fast"), "`learning_rate` must be a number"),
+        (dict(download=1), "`download` must be true or false"),
+        (dict(num_anchors=0), "`num_anchors` must be an integer of at least 1"),
+    ],
+)
+def test_bad_values_are_named(values, message):
+    with pytest.raises(ValueError, match=message):
+        ExperimentConfig(**values)
+
+
+def test_segment_longer_than_the_sequence_is_named():
+    with pytest.raises(ValueError, match="`segment_length` must be smaller"):
+        factory.build(ExperimentConfig(segment_length=64), time=64, features=1, classes=10)
+
+
+@pytest.mark.parametrize(
+    "line", ["units=64", "--units 64", "--task='digits'", '--task="digits"', "--units=6 # small"]
+)
+def test_flagfile_lines_that_absl_would_misread_are_refused(line, tmp_path):
+    path = tmp_path / "bad.cfg"
+    path.write_text(f"# a comment\n\n--seed=1\n{line}\n")
+    with pytest.raises(ValueError, match="bad.cfg, line 4: expected `--name=value`"):
+        configuration.check_flagfiles([f"--flagfile={path}"])
+
+
+def test_differences_leave_out_places():
+    one = ExperimentConfig(workdir="a", data_dir="x")
+    other = ExperimentConfig(workdir="b", seed=3)
+    assert one.differences(other.flagfile()) == (["--seed=3"], ["--seed=0"])
+    assert one.differences(one.flagfile()) == ([], [])
+
+
+def train(*arguments):
+    return subprocess.run(
+        [sys.executable, ROOT / "train.py", *arguments], capture_output=True, text=True, cwd=ROOT
+    )
+
+
+def test_help_lists_every_flag_without_importing_tensorflow():
+    code = "import sys, runpy; sys.argv = ['train.py', '--help']\ntry:\n runpy.run_path('train.py', "
+    code += "run_name='__main__')\nexcept SystemExit:\n print('tensorflow' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.endswith("False\n")
+    for field in dataclasses.fields(ExperimentConfig):
+        assert f"--{field.name}" in done.stdout or f"--[no]{field.name}" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--segment_lenght=3", "Unknown command line flag 'segment_lenght'. Did you mean: segment_length"),
+        ("--units=1.5", "--units=1.5"),
+        ("--supervised_truncation=2.5", "--supervised_truncation=2.5"),
+        ("--supervised_truncation=-1", "`supervised_truncation` must be"),
+        ("--method=x", "--method=x"),
+        ("stray", "Expected flags only. Received: stray"),
+    ],
+)  # fmt: skip
+def test_bad_flags_are_named_and_write_nothing(flag, message, tmp_path):
+    done = train(flag, f"--workdir={tmp_path / 'run'}")
+    assert done.returncode == 1
+    assert message in done.stdout + done.stderr
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,248 @@
+"""Whole runs: the command line on the README's flagfiles, shrunk by overrides only."""
+
+import json
+import os
+import pathlib
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from aux_keras.config import ExperimentConfig
+from aux_keras.data import pipeline
+from aux_keras.training import callbacks, loop, schedules
+from aux_keras.training import workdir as folder
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+SMALL = ["--units=8", "--embedding_units=8", "--classifier_units=8", "--decoder_units=8",
+         "--segment_length=12", "--train_examples=192"]  # fmt: skip
+REAL = pytest.mark.skipif(
+    not pathlib.Path(os.environ.get("TFDS_DATA_DIR", ""), "mnist").exists(),
+    reason="needs MNIST in $TFDS_DATA_DIR",
+)
+
+
+def command(workdir, *flags, flagfile="digits_r"):
+    return [sys.executable, ROOT / "train.py", f"--flagfile=configs/{flagfile}.cfg",
+            f"--workdir={workdir}", *flags]  # fmt: skip
+
+
+def train(workdir, *flags, flagfile="digits_r", **options):
+    return subprocess.run(
+        command(workdir, *flags, flagfile=flagfile), cwd=ROOT, capture_output=True, text=True,
+        **options,
+    )  # fmt: skip
+
+
+def weights(workdir):
+    return [w.numpy() for w in keras.models.load_model(workdir / folder.MODEL).weights]
+
+
+def rows(workdir):
+    """Metrics, without what depends on the clock of the wall."""
+    return [
+        {k: v for k, v in row.items() if not k.startswith("seconds")}
+        for row in folder.read_metrics(workdir)
+    ]
+
+
+def test_a_run_leaves_what_it_promises(tmp_path):
+    done = train(tmp_path, *SMALL, "--pretrain_epochs=2", "--epochs=2", "--validation_fraction=0.3")
+    assert done.returncode == 0, done.stderr
+    assert "auxiliary_loss" in done.stdout and "accuracy" in done.stdout
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"config.cfg", "metrics.jsonl", "tensorboard", "checkpoints", "model.keras",
+                     "result.json"}  # fmt: skip
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert f"Test accuracy: {result['test_accuracy']:.4f}" in done.stdout
+    assert result["steps"] == {"pretrain": 4, "train": 4} and result["seed"] == 0
+    assert result["versions"]["keras"] == keras.__version__
+    model = keras.models.load_model(tmp_path / "model.keras")
+    assert result["weights"] == sum(int(np.prod(w.shape)) for w in model.trainable_weights)
+    assert int(model.training_step) == 8
+    assert model.preprocessing["label_names"] == [str(i) for i in range(10)]
+    task = pipeline.load_task("digits", seed=0)
+    x, y = (np.concatenate(parts) for parts in zip(*task.evaluation("test")))
+    accuracy = np.mean(model.predict(x, verbose=0).argmax(-1) == y)
+    np.testing.assert_allclose(result["test_accuracy"], accuracy, rtol=1e-6)
+    assert [(r["phase"], r["epoch"], r["step"]) for r in rows(tmp_path)] == [
+        ("pretrain", 1, 2), ("pretrain", 2, 4), ("train", 1, 2), ("train", 2, 4)]  # fmt: skip
+    assert "val_accuracy" in rows(tmp_path)[-1] and "accuracy" not in rows(tmp_path)[0]
+    assert list((tmp_path / "tensorboard").rglob("events.*"))
+    again = subprocess.run(
+        [sys.executable, ROOT / "train.py", f"--flagfile={tmp_path / 'config.cfg'}"],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert again.returncode == 0 and "This run is finished" in again.stdout
+    other = train(tmp_path, *SMALL, "--pretrain_epochs=2", "--epochs=3")
+    assert other.returncode == 1
+    assert "`workdir` holds a run of another configuration" in other.stderr
+    assert "--epochs=2" in other.stderr and "--epochs=3" in other.stderr
+
+
+def kill_after(workdir, checkpoint, *flags, flagfile="digits_r"):
+    """Starts a run and kills it, as kill -9 does, once a checkpoint is there."""
+    process = subprocess.Popen(
+        command(workdir, *flags, flagfile=flagfile), cwd=ROOT,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 300
+    while not list((workdir / "checkpoints").glob(f"{checkpoint}.index")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (workdir / folder.RESULT).exists()
+
+
+def assert_same_end(broken, unbroken):
+    for one, other in zip(weights(broken), weights(unbroken)):
+        np.testing.assert_array_equal(one, other)
+    assert rows(broken) == rows(unbroken)
+    results = [json.loads((w / folder.RESULT).read_text()) for w in (broken, unbroken)]
+    for result in results:
+        result.pop("seconds"), result.pop("seconds_per_step")
+    assert results[0] == results[1]
+
+
+def test_killed_twice_and_resumed_ends_as_unbroken(tmp_path):
+    flags = [*SMALL, "--pretrain_steps=25", "--steps=25", "--checkpoint_steps=4",
+             "--batch_size=32"]  # fmt: skip
+    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
+    assert train(unbroken, *flags).returncode == 0
+    kill_after(broken, "pretrain/ckpt-8", *flags)
+    kill_after(broken, "train/ckpt-8", *flags)
+    resumed = train(broken, *flags)
+    assert resumed.returncode == 0, resumed.stderr
+    assert_same_end(broken, unbroken)
+
+
+@REAL
+@pytest.mark.parametrize("flagfile", ["mnist_r", "mnist_p", "pmnist_lstm_300", "cifar_r_20x30"])
+def test_flagfiles_on_real_data(flagfile, tmp_path):
+    size = ["--image_size=14", "--train_examples=256", "--batch_size=32"]
+    if not flagfile.endswith(("lstm_300", "20x30")):
+        size.append("--segment_length=150")
+    done = train(tmp_path, *size, "--pretrain_steps=2", "--steps=2", flagfile=flagfile)
+    assert done.returncode == 0, done.stderr
+    assert all(np.isfinite(row["loss"]) for row in rows(tmp_path))
+
+
+def test_a_set_that_no_flagfile_names(tmp_path):
+    from tests.test_data import Stripes, prepare
+
+    prepare(Stripes, tmp_path / "data")
+    done = subprocess.run(
+        [sys.executable, ROOT / "train.py", "--task=stripes", f"--data_dir={tmp_path / 'data'}",
+         f"--workdir={tmp_path / 'run'}", "--segment_length=20", "--pretrain_steps=2",
+         "--steps=2", "--batch_size=4"],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--segment_length=64"], "`segment_length` must be smaller"),
+        (["--task=no_such_set"], "`task` must be"),
+        (["--task=fashion_mnist", "--data_dir=/nowhere"], "`fashion_mnist` is not in /nowhere"),
+    ],
+)
+def test_bad_runs_write_nothing(flags, message, tmp_path):
+    began = time.monotonic()
+    done = train(tmp_path / "run", *flags)
+    assert done.returncode == 1 and message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
+    assert time.monotonic() - began < 60
+
+
+def test_unwritable_workdir_is_named():
+    done = train("/dev/null/run", *SMALL)
+    assert done.returncode == 1 and "/dev/null/run" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_full_disk_is_named_before_training(tmp_path):
+    with pytest.raises(OSError, match="`workdir` is on a full disk: .* MiB left"):
+        folder.check_space(tmp_path, 10**18)
+
+
+def test_a_disk_that_fills_up_leaves_no_half_written_file(tmp_path):
+    """Files cannot grow beyond 60 kB here, as on a disk with that little left."""
+
+    def limit():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+
+    done = train(tmp_path, "--pretrain_steps=2", "--steps=2", preexec_fn=limit)
+    assert done.returncode == 1
+    assert "train.py: error:" in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / folder.RESULT).exists() and not (tmp_path / folder.MODEL).exists()
+    assert not list(tmp_path.glob("unfinished-*"))
+
+
+def test_a_checkpoint_cut_short_is_named(tmp_path):
+    flags = [*SMALL, "--pretrain_steps=4", "--steps=8", "--checkpoint_steps=2", "--batch_size=32"]
+    kill_after(tmp_path, "train/ckpt-4", *flags)
+    for data in (tmp_path / "checkpoints" / "train").glob("*.data*"):
+        data.write_bytes(data.read_bytes()[:1000])
+    done = train(tmp_path, *flags)
+    assert done.returncode == 1, done.stdout
+    assert "is damaged or of another model; remove the folder" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(tmp_path):
+    done = train(tmp_path, *SMALL, "--pretrain_steps=0", "--steps=50", "--learning_rate=1e30")
+    assert done.returncode == 1
+    assert "at step" in done.stderr and "of phase train" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_phases_and_spans():
+    task = pipeline.load_task("digits", seed=0)
+
+    class Model:
+        auxiliary = ["r"]
+
+    config = ExperimentConfig(pretrain_epochs=3, epochs=5, batch_size=100, halve_epochs=2)
+    pretrain, training = loop.phases(config, task, Model)
+    assert (pretrain.steps, pretrain.halve_steps) == (42, 21)
+    assert (training.steps, training.halve_steps) == (70, 28)
+    steps, spans = 0, []
+    phase = loop.Phase("train", epoch_steps=10, steps=37, halve_steps=1)
+    for start in (0, 3, 10, 30, 35):
+        span = loop.span(start, phase)
+        spans.append((span["initial_epoch"], span["epochs"], span["steps_per_epoch"]))
+        steps += span["steps_per_epoch"]
+    assert spans == [(0, 3, 10), (0, 1, 7), (1, 3, 10), (3, 4, 7), (3, 4, 2)]
+
+
+def test_the_learning_rate_is_halved():
+    schedule = schedules.halving(0.001, every_steps=300)
+    rates = [float(schedule(step)) for step in (0, 299, 300, 599, 600)]
+    np.testing.assert_allclose(rates, [1e-3, 1e-3, 5e-4, 5e-4, 2.5e-4], rtol=1e-6)
+
+
+def test_replacing_keeps_the_old_file_if_writing_fails(tmp_path):
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+    with pytest.raises(KeyError), folder.replacing(path) as temporary:
+        temporary.write_text("new")
+        raise KeyError
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_steps_done_reads_the_name(tmp_path):
+    assert callbacks.steps_done(tmp_path) == 0
+    manager = tf.train.CheckpointManager(tf.train.Checkpoint(v=tf.Variable(1)), tmp_path, 2)
+    manager.save(checkpoint_number=123)
+    assert callbacks.steps_done(tmp_path) == 123
