@@ -18,6 +18,7 @@ def _config_module():
 
 
 def main(arguments):
+    """Runs the configuration of the flags; exits with 1 and one line if it cannot."""
     if len(arguments) > 1:
         raise app.UsageError(f"Expected flags only. Received: {' '.join(arguments[1:])}")
     try:

@@ -12,7 +12,7 @@ if keras.backend.backend() != "tensorflow":
         f"KERAS_BACKEND=tensorflow. Received: {keras.backend.backend()}"
     )
 
-from aux_keras.layers import (  # noqa: E402  (after the check of the backend)
+from aux_keras.layers import (
     AnchorSampler,
     DropConnectDense,
     Prediction,
@@ -21,7 +21,7 @@ from aux_keras.layers import (  # noqa: E402  (after the check of the backend)
     TokenEmbedding,
     TruncatedRNN,
 )
-from aux_keras.models.auxiliary_classifier import AuxiliaryClassifier  # noqa: E402
+from aux_keras.models.auxiliary_classifier import AuxiliaryClassifier
 
 __version__ = "0.1.0"
 __all__ = [

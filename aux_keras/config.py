@@ -54,9 +54,7 @@ class ExperimentConfig:
         "spill", "where a reconstructed segment lies", choices=("spill", "past", "immediate")
     )
     reverse: bool = _field(True, "reconstruct segments in reverse order")
-    structure: str = _field(
-        "stacked", "network of the prediction", choices=("stacked", "decoder")
-    )
+    structure: str = _field("stacked", "network of the prediction", choices=("stacked", "decoder"))
     auxiliary_truncation: int | str = _field(
         300, "steps of back-propagation of the auxiliary losses, or full", least=0, choices=(FULL,)
     )
@@ -150,8 +148,7 @@ def _check(field, value):
         raise ValueError(f"`{field.name}` must be {expected}. Received: {field.name}={value!r}")
     if choices and not words and value not in choices:
         raise ValueError(
-            f"`{field.name}` must be one of {', '.join(choices)}. "
-            f"Received: {field.name}={value!r}"
+            f"`{field.name}` must be one of {', '.join(choices)}. Received: {field.name}={value!r}"
         )
 
 

@@ -1,0 +1,1 @@
+"""Time and memory of training steps, beside stock Keras."""

@@ -122,9 +122,7 @@ def segment_error(model, task, tokens, anchor, start, length, feed, mask):
     else:
         states = read(model, tokens, anchor + 1, task.truncation)
         predicted = decode(model, task.decoder, segment, states, feed, mask)
-    return sum(
-        tf.reduce_sum(tf.square(x - segment[t + 1])) for t, x in enumerate(predicted)
-    )
+    return sum(tf.reduce_sum(tf.square(x - segment[t + 1])) for t, x in enumerate(predicted))
 
 
 def auxiliary_loss(model, task, tokens, draws):

@@ -215,7 +215,9 @@ def test_saved_and_loaded_in_the_middle_goes_on_as_unbroken(tmp_path):
     loaded = keras.models.load_model(tmp_path / "model.keras")
     assert int(loaded.training_step) == 2
     np.testing.assert_array_equal(loaded.predict(x, verbose=0), built.predict(x, verbose=0))
-    histories = [m.fit(x, y, batch_size=5, shuffle=False, verbose=0).history for m in (built, loaded)]
+    histories = [
+        m.fit(x, y, batch_size=5, shuffle=False, verbose=0).history for m in (built, loaded)
+    ]
     assert histories[0] == histories[1]
     assert loaded.encoder.embedding is loaded.encoder.embedding
     assert loaded.get_config() == built.get_config()

@@ -127,7 +127,9 @@ def train(*arguments):
 
 
 def test_help_lists_every_flag_without_importing_tensorflow():
-    code = "import sys, runpy; sys.argv = ['train.py', '--help']\ntry:\n runpy.run_path('train.py', "
+    code = (
+        "import sys, runpy; sys.argv = ['train.py', '--help']\ntry:\n runpy.run_path('train.py', "
+    )
     code += "run_name='__main__')\nexcept SystemExit:\n print('tensorflow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.endswith("False\n")

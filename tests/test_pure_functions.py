@@ -98,5 +98,7 @@ def test_draws_are_the_same_eagerly_traced_and_under_xla():
 
 
 def test_keys_of_different_components_differ():
-    keys = [randomness.fold_in(seed, a, b) for seed in (0, 1, 2**40) for a in (0, 1) for b in (0, 1)]
+    keys = [
+        randomness.fold_in(seed, a, b) for seed in (0, 1, 2**40) for a in (0, 1) for b in (0, 1)
+    ]
     assert len({tuple(k.numpy()) for k in keys}) == len(keys)

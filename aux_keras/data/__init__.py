@@ -1,0 +1,1 @@
+"""Data sets as sequences: TensorFlow Datasets, transforms, and the `tf.data` pipeline."""

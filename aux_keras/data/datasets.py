@@ -87,7 +87,9 @@ def _tfds(name, data_dir, download):
     """Reader, sizes, image shape and label names of a data set prepared for TFDS."""
     import tensorflow_datasets as tfds  # slow to import, and `digits` does without
 
-    folder = pathlib.Path(data_dir or os.environ.get("TFDS_DATA_DIR") or tfds.core.constants.DATA_DIR)
+    folder = pathlib.Path(
+        data_dir or os.environ.get("TFDS_DATA_DIR") or tfds.core.constants.DATA_DIR
+    )
     folder = folder.expanduser()
     # Looked for first: TFDS itself would try the network for minutes.
     if not any((folder / name).glob("**/features.json")) and not download:
@@ -100,8 +102,8 @@ def _tfds(name, data_dir, download):
     test = next((s for s in ("test", "validation") if s in splits), None)
     if "train" not in splits or test is None:
         raise ValueError(
-            f"`task` needs a split `train` and a split `test` or `validation`. Received: task={name} "
-            f"with the splits {sorted(splits)}"
+            "`task` needs a split `train` and a split `test` or `validation`. Received: "
+            f"task={name!r} with the splits {sorted(splits)}"
         )
     names = {"train": "train", "test": test}
 

@@ -1,0 +1,1 @@
+"""The paper's comparisons: many runs, one process each, and their tables."""

@@ -16,7 +16,7 @@ from aux_keras.experiments import runner
 
 METHODS = {
     "lstm": ["--flagfile=configs/digits_lstm.cfg"],
-    "lstm_long": ["--flagfile=configs/digits_lstm.cfg", "--epochs=140", "--halve_epochs=70"],
+    "lstm_long": ["--flagfile=configs/digits_lstm.cfg", "--epochs=95", "--halve_epochs=48"],
     "r": ["--flagfile=configs/digits_r.cfg"],
     "p": ["--flagfile=configs/digits_p.cfg"],
     "rp": ["--flagfile=configs/digits_rp.cfg"],
@@ -33,7 +33,7 @@ def main():
     parser.add_argument("--seeds", type=int, default=5, help="seeds per cell of the table")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time")
     arguments = parser.parse_args()
-    seeds, workdir = range(arguments.seeds), pathlib.Path(arguments.workdir)
+    seeds, workdir = range(arguments.seeds), pathlib.Path(arguments.workdir).resolve()
     pretraining = {
         f"{method}_pretraining_{seed}": [*METHODS[method], "--epochs=0", f"--seed={seed}"]
         for seed in seeds

@@ -62,9 +62,7 @@ def lstm_step_gradient(kernel, inputs, h, c, gates, dh, dc):
     tanh_c = tf.tanh(f * c + i * g)
     dc = dc + dh * o * (1 - tanh_c * tanh_c)
     di, df, dg, do = dc * g, dc * c, dc * i, dh * tanh_c
-    dz = tf.concat(
-        [di * i * (1 - i), df * f * (1 - f), dg * (1 - g * g), do * o * (1 - o)], -1
-    )
+    dz = tf.concat([di * i * (1 - i), df * f * (1 - f), dg * (1 - g * g), do * o * (1 - o)], -1)
     arguments = tf.concat([h, inputs], -1)
     dkernel = tf.matmul(arguments, dz, transpose_a=True)
     dh, dinputs = tf.split(
@@ -76,8 +74,7 @@ def lstm_step_gradient(kernel, inputs, h, c, gates, dh, dc):
 def state_arrays(state, steps):
     """TensorArrays for `steps + 1` states, the first one written."""
     return tuple(
-        tf.TensorArray(s.dtype, steps + 1, element_shape=s.shape).write(0, s)
-        for s in state
+        tf.TensorArray(s.dtype, steps + 1, element_shape=s.shape).write(0, s) for s in state
     )
 
 
@@ -176,9 +173,7 @@ def lstm_scan(kernel, inputs, state, lengths, cut=None, residuals=None, last=Fal
             dstates, dlast = None, (dh, dc)
             if not last:
                 dstates, dlast = (dh, dc), (dh[-1], dc[-1])
-            return lstm_backward(
-                kernel, inputs, lengths, every, kept, dstates, dlast
-            )
+            return lstm_backward(kernel, inputs, lengths, every, kept, dstates, dlast)
 
         return tuple(s[-1] if last else s for s in kept[:2]), gradient
 

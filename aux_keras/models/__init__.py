@@ -1,0 +1,1 @@
+"""Keras models, and the factory that makes them from a configuration."""

@@ -8,8 +8,13 @@ import numpy as np
 import tensorflow as tf
 
 NOT_FINITE = "`tokens` must be finite. Received: NaN or infinity in the input"
-NO_TOKEN = "`lengths` must be from 1 to the number of time steps, so that every sequence has a valid token"
-LABEL = "`y` holds a label outside of 0 ... classes - 1; give the model more classes. Received: classes="
+NO_TOKEN = (
+    "`lengths` must be from 1 to the number of time steps, so that every sequence has a valid token"
+)
+LABEL = (
+    "`y` holds a label outside of 0 ... classes - 1; give the model more classes. "
+    "Received: classes="
+)
 
 
 def check_segments(tasks, time):

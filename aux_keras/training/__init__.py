@@ -1,0 +1,1 @@
+"""The training loop of a run, its callbacks and its folder."""

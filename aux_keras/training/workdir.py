@@ -1,11 +1,11 @@
 """The folder of a run: what is in it, and how it is written so that no file is ever half there.
 
-    config.cfg       the resolved flagfile
-    metrics.jsonl    one JSON object per epoch
-    tensorboard/     the same as TensorBoard events
-    checkpoints/     model and optimizer, a folder per phase
-    model.keras      the trained model
-    result.json      the run in numbers; written last
+config.cfg       the resolved flagfile
+metrics.jsonl    one JSON object per epoch
+tensorboard/     the same as TensorBoard events
+checkpoints/     model and optimizer, a folder per phase
+model.keras      the trained model
+result.json      the run in numbers; written last
 """
 
 import contextlib
