@@ -59,10 +59,11 @@ def test_flagfiles_of_the_paper_have_its_settings(path):
     for field in dataclasses.fields(ExperimentConfig):
         if field.name not in same:
             assert getattr(config, field.name) == getattr(default, field.name), field.name
-    paper = (default.units, default.embedding_units, default.classifier_units, default.num_anchors,
-             default.segment_length, default.sampling_decay_steps, default.pretrain_epochs,
-             default.epochs, default.halve_epochs, default.batch_size, default.learning_rate)  # fmt: skip
-    assert paper == (128, 128, 256, 1, 600, 100_000, 100, 1000, 300, 128, 0.001)
+    paper = [default.units, default.embedding_units, default.classifier_units]
+    paper += [default.num_anchors, default.segment_length, default.sampling_decay_steps]
+    paper += [default.pretrain_epochs, default.epochs, default.halve_epochs]
+    paper += [default.batch_size, default.learning_rate]
+    assert paper == [128, 128, 256, 1, 600, 100_000, 100, 1000, 300, 128, 0.001]
 
 
 def test_one_value_keeps_its_name_all_the_way():
@@ -72,7 +73,6 @@ def test_one_value_keeps_its_name_all_the_way():
     assert task.segment_length == task.sampler.segment_length == 17
     assert task.get_config()["segment_length"] == 17
     assert model.sampling_decay_steps == model.get_config()["sampling_decay_steps"] == 5
-    assert model.drop_per == "batch" if hasattr(model, "drop_per") else True
     assert model.get_config()["drop_per"] == task.get_config()["drop_per"] == "batch"
 
 
@@ -140,7 +140,7 @@ def test_help_lists_every_flag_without_importing_tensorflow():
 @pytest.mark.parametrize(
     ("flag", "message"),
     [
-        ("--segment_lenght=3", "Unknown command line flag 'segment_lenght'. Did you mean: segment_length"),
+        ("--segment_lenght=3", "'segment_lenght'. Did you mean: segment_length"),
         ("--units=1.5", "--units=1.5"),
         ("--supervised_truncation=2.5", "--supervised_truncation=2.5"),
         ("--supervised_truncation=-1", "`supervised_truncation` must be"),
