@@ -2,9 +2,8 @@
 
 `python -m aux_keras.experiments.digits --workdir=runs/figure4 --output=results/digits.csv`
 
-Every method trains for the same number of supervised epochs, after the auxiliary losses'
-own pretraining, which is run once per seed and shared by the truncations. `lstm_long` is
-the plain LSTM trained for as many epochs as the others pretrain and train together.
+The pretraining of a method is run once per seed and shared by the truncations. The plain
+LSTM trains for as many epochs as the others pretrain and train together.
 """
 
 import argparse
@@ -14,13 +13,7 @@ import statistics
 
 from aux_keras.experiments import runner
 
-METHODS = {
-    "lstm": ["--flagfile=configs/digits_lstm.cfg"],
-    "lstm_long": ["--flagfile=configs/digits_lstm.cfg", "--epochs=95", "--halve_epochs=48"],
-    "r": ["--flagfile=configs/digits_r.cfg"],
-    "p": ["--flagfile=configs/digits_p.cfg"],
-    "rp": ["--flagfile=configs/digits_rp.cfg"],
-}
+METHODS = ("lstm", "r", "p", "rp")
 PRETRAINED = ("r", "p", "rp")
 TRUNCATIONS = (0, 1, 8, 16)
 
@@ -35,7 +28,7 @@ def main():
     arguments = parser.parse_args()
     seeds, workdir = range(arguments.seeds), pathlib.Path(arguments.workdir).resolve()
     pretraining = {
-        f"{method}_pretraining_{seed}": [*METHODS[method], "--epochs=0", f"--seed={seed}"]
+        f"{method}_pretraining_{seed}": [flagfile(method), "--epochs=0", f"--seed={seed}"]
         for seed in seeds
         for method in PRETRAINED
     }
@@ -57,9 +50,14 @@ def main():
         writer.writerows(rows)
 
 
+def flagfile(method):
+    """The flag that names a method's flagfile."""
+    return f"--flagfile=configs/digits_{method}.cfg"
+
+
 def flags(method, truncation, seed, workdir):
     """Flags of one run of the table."""
-    given = [*METHODS[method], f"--supervised_truncation={truncation}", f"--seed={seed}"]
+    given = [flagfile(method), f"--supervised_truncation={truncation}", f"--seed={seed}"]
     if method in PRETRAINED:
         given.append(f"--pretrained={workdir / f'{method}_pretraining_{seed}'}")
     return given
@@ -73,7 +71,7 @@ def summary(method, truncation, accuracies):
         "test_accuracy_mean": f"{statistics.mean(accuracies):.4f}",
         "test_accuracy_sd": f"{statistics.stdev(accuracies):.4f}",
         "test_accuracies": " ".join(f"{a:.4f}" for a in accuracies),
-        "flags": " ".join(METHODS[method]),
+        "flags": flagfile(method),
     }
 
 
