@@ -46,7 +46,8 @@ class AuxiliaryTask(keras.layers.Layer):
 
     def __init__(self, num_anchors, segment_length, placement, reverse, truncation,
                  decoder_truncation="same", **kwargs):  # fmt: skip
-        super().__init__(**kwargs)
+        # Targets stay as they are: half precision would round what is to be predicted.
+        super().__init__(autocast=False, **kwargs)
         self.truncation = check_truncation("truncation", truncation)
         self.decoder_truncation = decoder_truncation
         self.reverse = reverse
