@@ -45,13 +45,15 @@ class StepCheckpoint(keras.callbacks.Callback):
 
     def _manager(self):
         checkpoint = tf.train.Checkpoint(
-            model=self.model, optimizer=self.model.optimizer, running=self._running()
+            weights=_values(self.model.weights),
+            optimizer=_values(self.model.optimizer.variables),
+            running=self._running(),
         )
         return tf.train.CheckpointManager(checkpoint, str(self.directory), max_to_keep=2)
 
     def _running(self):
         """Variables of the running metrics."""
-        return [v.value for metric in self.model.metrics for v in metric.variables]
+        return _values(v for metric in self.model.metrics for v in metric.variables)
 
     def on_epoch_begin(self, epoch, logs=None):
         for variable, value in zip(self._running(), self.restored):
@@ -96,7 +98,12 @@ def restore_model(model, directory):
     latest = tf.train.latest_checkpoint(str(directory))
     if latest is None:
         raise ValueError(f"There is no checkpoint of a pretraining in {directory}")
-    _restore(tf.train.Checkpoint(model=model), latest, partial=True)
+    _restore(tf.train.Checkpoint(weights=_values(model.weights)), latest, partial=True)
+
+
+def _values(variables):
+    """TensorFlow's variables behind Keras's: its checkpoints miss layers kept in lists."""
+    return [v.value for v in variables]
 
 
 def _restore(checkpoint, path, partial=False):

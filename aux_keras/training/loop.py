@@ -83,9 +83,10 @@ def run_phase(model, task, config, phase, workdir, first):
     """Runs a phase from its latest checkpoint, or from the end of the pretraining."""
     directory = workdir / "checkpoints" / phase.name
     checkpoint = callbacks.StepCheckpoint(directory, config.checkpoint_steps)
-    earlier = config.pretrained if first else workdir
-    if checkpoint.step == 0 and earlier is not None:
-        callbacks.restore_model(model, pathlib.Path(earlier) / "checkpoints" / "pretrain")
+    if checkpoint.step == 0 and not first:
+        callbacks.restore_model(model, workdir / "checkpoints" / "pretrain")
+    elif checkpoint.step == 0 and config.pretrained is not None:
+        load_pretrained(model, pathlib.Path(config.pretrained) / folder.MODEL)
     if phase.name == "train" and not config.joint_training:
         model.auxiliary_weight = 0.0
     optimizer = schedules.rmsprop(config.learning_rate, phase.halve_steps, config.clip_norm)
@@ -113,6 +114,16 @@ def run_phase(model, task, config, phase, workdir, first):
             model.pretrain(dataset, optimizer=optimizer, **arguments)
         else:
             model.fit(dataset, **arguments)
+
+
+def load_pretrained(model, path):
+    """Takes all weights, and the clock, of a saved model of the same configuration."""
+    if not path.exists():
+        raise FileNotFoundError(f"`pretrained` must be the folder of a finished run: no {path}")
+    saved = keras.models.load_model(path, compile=False).get_weights()
+    if [w.shape for w in saved] != [w.shape for w in model.get_weights()]:
+        raise ValueError(f"`pretrained` must be a run of the same model. Received: {path}")
+    model.set_weights(saved)
 
 
 def span(step, phase):
