@@ -6,6 +6,7 @@ the fields are read.)
 """
 
 import dataclasses
+import math
 import pathlib
 
 from absl import flags
@@ -81,7 +82,7 @@ class ExperimentConfig:
     batch_size: int = _field(128, "examples per step", least=1)
     learning_rate: float = _field(0.001, "learning rate of RMSprop at the start of a phase")
     halve_epochs: int = _field(300, "epochs of training until the rate is halved", least=1)
-    clip_norm: float | None = _field(None, "clip the gradient's global norm", least=0)
+    clip_norm: float | None = _field(None, "clip the gradient's global norm")
     dtype_policy: str = _field(
         "float32", "Keras dtype policy", choices=("float32", "mixed_float16", "mixed_bfloat16")
     )
@@ -98,6 +99,10 @@ class ExperimentConfig:
                 "`validation_fraction` must be below 1. "
                 f"Received: validation_fraction={self.validation_fraction}"
             )
+        for name in ("learning_rate", "clip_norm"):
+            value = getattr(self, name)
+            if value is not None and not (0 < value < math.inf):
+                raise ValueError(f"`{name}` must be positive and finite. Received: {name}={value}")
         if self.drop_rate >= 1:
             raise ValueError(f"`drop_rate` must be below 1. Received: drop_rate={self.drop_rate}")
 
@@ -203,14 +208,15 @@ def check_flagfiles(arguments):
     for argument in arguments:
         if not argument.lstrip("-").startswith("flagfile="):
             continue
-        path = pathlib.Path(argument.split("=", 1)[1])
+        path = pathlib.Path(argument.split("=", 1)[1]).expanduser()
         for number, line in enumerate(path.read_text().splitlines(), start=1):
             line = line.strip()
             if not line or line.startswith(("#", "//")):
                 continue
-            if not line.startswith("--") or " " in line or '"' in line or "'" in line:
+            name, _, value = line.partition("=")
+            if not name.startswith("--") or " " in name or " #" in value or value[:1] in ("'", '"'):
                 raise ValueError(
-                    f"{path}, line {number}: expected `--name=value` without spaces, quotes or "
-                    f"a comment behind it. Received: {line}"
+                    f"{path}, line {number}: expected `--name=value` without quotes or a comment "
+                    f"behind it. Received: {line}"
                 )
             check_flagfiles([line])

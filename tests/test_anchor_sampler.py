@@ -17,16 +17,21 @@ def draw(placement, repeats=4000, lengths=LENGTHS):
     return [np.asarray(field) for field in drawn]
 
 
+def longest(placement, total):
+    """l_i: a slice of l_i + 1 tokens, and for `past` the anchor besides, fit into `total`."""
+    return max(0, min(L, total - (2 if placement == "past" else 1)))
+
+
 def allowed(placement, total):
     """Every (anchor, start) the placement allows, by trying all of them."""
-    length = min(L, total - 1)
+    length = longest(placement, total)
     pairs = []
     for anchor in range(total):
         for start in range(total - length):
             end = start + length  # last token of the slice
             fits = {
                 "spill": start < anchor,
-                "past": end <= anchor,
+                "past": end < anchor,
                 "immediate": end == anchor,
                 "future": start == anchor,
             }[placement]
@@ -39,7 +44,7 @@ def allowed(placement, total):
 def test_draws_exactly_what_is_allowed_uniformly(placement):
     anchors, starts, lengths = draw(placement)
     for row, total in enumerate(LENGTHS):
-        assert set(lengths[row]) == {min(L, total - 1)}
+        assert set(lengths[row]) == {longest(placement, total)}
         if total == 1:
             assert set(anchors[row]) == set(starts[row]) == {0}
             continue

@@ -310,17 +310,43 @@ def test_segment_longer_than_the_sequence_is_named():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (dict(supervised=-1), "`truncation` must be None"),
-        (dict(supervised=2.5), "`truncation` must be None"),
+        (dict(supervised=-1), "`supervised_truncation` must be None"),
+        (dict(supervised=2.5), "`supervised_truncation` must be None"),
         (dict(sampling=0), "`sampling_decay_steps` must be at least 1"),
+        (dict(classes=2.5), "`classes` must be an integer of at least 1"),
+        (dict(seed=None), "`seed` must be an integer of at least 0"),
     ],
 )
 def test_bad_arguments_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         ak.AuxiliaryClassifier(
-            3, L.LSTM(4), options.get("supervised", 3), 8, 0.5,
-            sampling_decay_steps=options.get("sampling"),
+            options.get("classes", 3), L.LSTM(4), options.get("supervised", 3), 8, 0.5,
+            sampling_decay_steps=options.get("sampling"), seed=options.get("seed", 0),
         )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (np.zeros((4, TIME), "f"), "`tokens` must be .batch, time, features."),
+        ({"x": np.zeros((4, TIME, 1), "f")}, "`inputs` must have the keys 'tokens' and 'lengths'"),
+    ],
+)
+def test_inputs_of_the_wrong_shape_are_named(inputs, message):
+    with pytest.raises(ValueError, match=message):
+        model("r").fit(inputs, np.zeros(4, int), verbose=0)
+
+
+def test_weight_zero_leaves_the_auxiliary_losses_out():
+    built = model("r", auxiliary_weight=0.0)
+    x, y = arrays()
+    built.build(x.shape)
+    decoder = [w.numpy() for w in built.auxiliary[0].trainable_weights]
+    history = built.fit(x, y, verbose=0).history
+    assert set(history) == {"loss", "supervised_loss", "accuracy"}
+    for weight, old in zip(built.auxiliary[0].trainable_weights, decoder):
+        np.testing.assert_array_equal(weight, old)
+    assert "auxiliary_loss" in built.pretrain(x, verbose=0).history
 
 
 def test_twice_the_same_task_needs_two_names():

@@ -90,6 +90,9 @@ def test_one_value_keeps_its_name_all_the_way():
         (dict(drop_rate=1.0), "`drop_rate` must be below 1"),
         (dict(learning_rate="fast"), "`learning_rate` must be a number"),
         (dict(download=1), "`download` must be true or false"),
+        (dict(learning_rate=0.0), "`learning_rate` must be positive and finite"),
+        (dict(learning_rate=float("nan")), "`learning_rate` must be positive and finite"),
+        (dict(clip_norm=0.0), "`clip_norm` must be positive and finite"),
         (dict(num_anchors=0), "`num_anchors` must be an integer of at least 1"),
     ],
 )

@@ -152,6 +152,8 @@ def test_a_set_that_no_flagfile_names(tmp_path):
     [
         (["--segment_length=64"], "`segment_length` must be smaller"),
         (["--task=no_such_set"], "`task` must be"),
+        (["--epochs=0", "--pretrain_epochs=0"], "`epochs` or `pretrain_epochs` must be at least 1"),
+        (["--pretrained=/nowhere"], "`pretrained` must be the folder of a finished run"),
         (["--task=fashion_mnist", "--data_dir=/nowhere"], "`fashion_mnist` is not in /nowhere"),
     ],
 )
@@ -166,7 +168,8 @@ def test_bad_runs_write_nothing(flags, message, tmp_path):
 
 def test_unwritable_workdir_is_named():
     done = train("/dev/null/run", *SMALL)
-    assert done.returncode == 1 and "/dev/null/run" in done.stderr
+    assert done.returncode == 1
+    assert "`workdir` cannot be written" in done.stderr and "/dev/null/run" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -26,6 +26,9 @@ def main():
     parser.add_argument("--seeds", type=int, default=5, help="seeds per cell of the table")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time")
     arguments = parser.parse_args()
+    if arguments.seeds < 2:
+        parser.error("--seeds must be at least 2, for a standard deviation")
+    pathlib.Path(arguments.output).parent.mkdir(parents=True, exist_ok=True)
     seeds, workdir = range(arguments.seeds), pathlib.Path(arguments.workdir).resolve()
     pretraining = {
         f"{method}_pretraining_{seed}": [flagfile(method), "--epochs=0", f"--seed={seed}"]

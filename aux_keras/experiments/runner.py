@@ -25,7 +25,7 @@ def run_all(runs, workdir, jobs):
     Raises:
         RuntimeError: if a run fails, with the end of its output.
     """
-    cores = sorted(os.sched_getaffinity(0))
+    cores = sorted(os.sched_getaffinity(0))  # Linux
     shares = queue.Queue()
     for job in range(jobs):
         shares.put(set(cores[job::jobs]) or set(cores))

@@ -28,17 +28,17 @@ class AnchorSampler(keras.layers.Layer):
     """Draws random anchors, and a segment for each, inside every sequence's valid part.
 
     Anchors are uniform over the positions that leave the segment its full length;
-    starts are uniform over what the placement allows. A sequence of at most
-    `segment_length` tokens gives a segment of all of them, one of a single token a
-    segment of length 0. The state at anchor `a` has read token `a`.
+    starts are uniform over what the placement allows. A sequence too short for that
+    gives the longest segment that fits, one of a single token a segment of length 0.
+    The state at anchor `a` has read token `a`.
 
     Args:
         num_anchors: int, n of equation 1, anchors per sequence.
         segment_length: int, l of equation 2, predicted tokens per segment.
         placement: where the slice of l + 1 tokens lies. `"spill"`: starts anywhere
-            before the anchor and may run past it. `"past"`: ends at the anchor or
-            anywhere before it. `"immediate"`: ends at the anchor. `"future"`: starts
-            at the anchor.
+            before the anchor and may run past it. `"past"`: lies wholly before the
+            anchor. `"immediate"`: ends with the anchor's token. `"future"`: starts with
+            the anchor's token.
         seed: int, seed of the draws when `key` is not given.
 
     Call arguments:
@@ -74,7 +74,8 @@ class AnchorSampler(keras.layers.Layer):
         if key is None:
             key = tf.cast(self.seed_generator.next(), tf.int32)
         total = tf.repeat(tf.cast(lengths, tf.int32)[:, None], self.num_anchors, axis=1)
-        length = tf.clip_by_value(total - 1, 0, self.segment_length)
+        room = total - 2 if self.placement == "past" else total - 1
+        length = tf.clip_by_value(room, 0, self.segment_length)
         first, last = self.anchor_range(total, length)
         anchors = first + randomness.uniform_integer(randomness.fold_in(key, 0), last - first + 1)
         first, last = self.start_range(total, length, anchors)
@@ -86,7 +87,7 @@ class AnchorSampler(keras.layers.Layer):
         zeros = tf.zeros_like(total)
         return {
             "spill": (tf.minimum(total - 1, 1), total - 1),
-            "past": (length, total - 1),
+            "past": (tf.minimum(length + 1, total - 1), total - 1),
             "immediate": (length, total - 1),
             "future": (zeros, total - 1 - length),
         }[self.placement]
@@ -96,7 +97,7 @@ class AnchorSampler(keras.layers.Layer):
         zeros, latest = tf.zeros_like(total), total - 1 - length
         return {
             "spill": (zeros, tf.clip_by_value(anchors - 1, 0, latest)),
-            "past": (zeros, anchors - length),
+            "past": (zeros, tf.maximum(anchors - length - 1, 0)),
             "immediate": (anchors - length, anchors - length),
             "future": (anchors, anchors),
         }[self.placement]

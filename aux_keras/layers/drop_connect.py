@@ -44,7 +44,8 @@ class DropConnectDense(keras.layers.Layer):
         `(batch, units)` or `(batch, time, units)`.
 
     Raises:
-        ValueError: on a `rate` outside [0, 1) or an unknown `per`.
+        ValueError: on `units` that are no positive integer, a `rate` outside [0, 1) or an
+            unknown `per`.
 
     Example:
         >>> DropConnectDense(10, rate=0.5)(np.ones((2, 256)), training=True).shape
@@ -55,6 +56,8 @@ class DropConnectDense(keras.layers.Layer):
 
     def __init__(self, units, rate, per="example", seed=None, **kwargs):
         super().__init__(**kwargs)
+        if not isinstance(units, int) or isinstance(units, bool) or units < 1:
+            raise ValueError(f"`units` must be a positive integer. Received: {units=}")
         if not 0 <= rate < 1:
             raise ValueError(f"`rate` must be in [0, 1). Received: {rate=}")
         if per not in ("example", "batch"):

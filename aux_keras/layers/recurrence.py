@@ -183,4 +183,7 @@ def map_rows(function, *rows, blocks=None, least=32):
 @functools.cache
 def core_count():
     """Cores of this process; 1 where a GPU does the work."""
-    return 1 if tf.config.list_physical_devices("GPU") else len(os.sched_getaffinity(0))
+    if tf.config.list_physical_devices("GPU"):
+        return 1
+    has_affinity = hasattr(os, "sched_getaffinity")  # Linux
+    return len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1

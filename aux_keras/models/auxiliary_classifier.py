@@ -8,7 +8,7 @@ from aux_keras.layers.auxiliary_loss import normalized_auxiliary_loss
 from aux_keras.layers.drop_connect import DropConnectDense
 from aux_keras.layers.recurrence import map_rows
 from aux_keras.layers.segment_decoder import teacher_probability
-from aux_keras.layers.truncated_rnn import TruncatedRNN, states_at
+from aux_keras.layers.truncated_rnn import TruncatedRNN, check_truncation, states_at
 from aux_keras.models import input_checks
 
 TRAINING, EVALUATION = 0, 1  # first component of a key: draws of the two never coincide
@@ -43,7 +43,7 @@ class AuxiliaryClassifier(keras.Model):
         drop_rate: float, DropConnect rate of the classifier's second layer.
         embedding: `TokenEmbedding`, shared with the decoders, or None.
         auxiliary: list of `Reconstruction` and `Prediction`, with distinct names.
-        auxiliary_weight: float.
+        auxiliary_weight: float; with 0 the auxiliary losses are used by `pretrain` alone.
         sampling_decay_steps: int, training steps in which the decoders go from true
             tokens to their own outputs; None to feed true tokens always.
         drop_per: `"example"` or `"batch"`, see `DropConnectDense`.
@@ -60,7 +60,7 @@ class AuxiliaryClassifier(keras.Model):
         `(batch, classes)` float32 probabilities.
 
     Raises:
-        ValueError: on arguments outside what is said above.
+        ValueError: on arguments or shapes outside what is said above.
 
     Example:
         >>> model = AuxiliaryClassifier(
@@ -79,6 +79,12 @@ class AuxiliaryClassifier(keras.Model):
         preprocessing=None, **kwargs,
     ):  # fmt: skip
         super().__init__(**kwargs)
+        for name, value, least in (("classes", classes, 1), ("seed", seed, 0)):
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise ValueError(
+                    f"`{name}` must be an integer of at least {least}. Received: {name}={value!r}"
+                )
+        check_truncation("supervised_truncation", supervised_truncation)
         names = [task.name for task in auxiliary]
         if len(set(names)) < len(names):
             raise ValueError(f"`auxiliary` needs distinct names. Received: {names}")
@@ -115,6 +121,7 @@ class AuxiliaryClassifier(keras.Model):
         return ["supervised_loss", *total, *(tasks if len(tasks) > 1 else [])]
 
     def build(self, inputs_shape):
+        input_checks.check_shapes(inputs_shape)
         ragged = isinstance(inputs_shape, dict)
         tokens_shape = inputs_shape["tokens"] if ragged else inputs_shape
         if not ragged:
@@ -158,15 +165,16 @@ class AuxiliaryClassifier(keras.Model):
         """
         self.ensure_built(inputs)
         tokens, lengths = split_inputs(inputs)
-        keys = [randomness.fold_in(key, i) for i in range(len(self.auxiliary) + 1)]
+        tasks = self.active_tasks()
+        keys = [randomness.fold_in(key, i) for i in range(len(tasks) + 1)]
         draws = [
             task.draw(lengths, key, self.feed_probability(), training)
-            for task, key in zip(self.auxiliary, keys[1:])
+            for task, key in zip(tasks, keys[1:])
         ]
         encoder, embedding = self.encoder.recurrence(), self.encoder.embedding
 
         def run(tokens, lengths, draws):
-            requests = [task.window(d) for task, d in zip(self.auxiliary, draws)]
+            requests = [task.window(d) for task, d in zip(tasks, draws)]
             if not self.pretraining:
                 requests.append((lengths[:, None], self.encoder.truncation))
             if not training:
@@ -174,13 +182,17 @@ class AuxiliaryClassifier(keras.Model):
             records = states_at(encoder, tokens, requests)
             losses = [
                 task(tokens, d, record, encoder=encoder, embedding=embedding)
-                for task, d, record in zip(self.auxiliary, draws, records)
+                for task, d, record in zip(tasks, draws, records)
             ]
             return [] if self.pretraining else [records[-1][0][:, 0]], losses
 
         blocks = 1 if self.jit_compile is True else None
         features, auxiliary = map_rows(run, tokens, lengths, draws, blocks=blocks)
         return self.classify(*features, training, keys[0]) if features else None, auxiliary
+
+    def active_tasks(self):
+        """The auxiliary losses of this phase: none where their weight is 0."""
+        return self.auxiliary if self.pretraining or self.auxiliary_weight else []
 
     def feed_probability(self):
         """Epsilon of scheduled sampling now, or None."""
@@ -197,9 +209,9 @@ class AuxiliaryClassifier(keras.Model):
     def losses_of(self, x, y, y_pred, sample_weight, auxiliary):
         """The scalar to differentiate, and every logged loss by name."""
         replicas = self.distribute_strategy.num_replicas_in_sync
-        tasks = [normalized_auxiliary_loss(*losses) for losses in auxiliary]
-        named = {f"{t.name}_loss": loss for t, loss in zip(self.auxiliary, tasks)}
-        named["auxiliary_loss"] = sum(tasks)
+        losses = [normalized_auxiliary_loss(*sums) for sums in auxiliary]
+        named = {f"{t.name}_loss": loss for t, loss in zip(self.active_tasks(), losses)}
+        named["auxiliary_loss"] = sum(losses)
         if self.pretraining:
             named["loss"] = named["auxiliary_loss"] + sum(self.losses)
             return named["loss"] / replicas, named
@@ -241,9 +253,10 @@ class AuxiliaryClassifier(keras.Model):
 
     @property
     def metrics(self):
-        if not self.pretraining:
-            return super().metrics
-        return [m for m in super().metrics if m.name != "supervised_loss"]
+        unused = {"supervised_loss"} if self.pretraining else set()
+        if not self.active_tasks():
+            unused = set(self.trackers) - {"supervised_loss"}
+        return [m for m in super().metrics if m.name not in unused]
 
     def compile(self, optimizer="rmsprop", loss=None, **arguments):
         """As `keras.Model.compile`."""
@@ -287,26 +300,34 @@ class AuxiliaryClassifier(keras.Model):
         try:
             self._compile_loss = self._compile_metrics = None  # Keras keeps the last ones
             super().compile(optimizer=optimizer, loss=None, **unsupervised)
-            return self.fit(x, **fit_arguments)
+            return self.fit(input_checks.without_labels(x), **fit_arguments)
         finally:
             self.pretraining = False
             super().compile(**kept)
 
-    def fit(self, x=None, y=None, *, validation_data=None, **arguments):
-        """As `keras.Model.fit`, with NaN, lengths and labels checked on the way in."""
+    def fit(self, x=None, y=None, *arguments, **options):
+        """As `keras.Model.fit`; arrays and `tf.data` are checked on the way in.
+
+        Raises:
+            ValueError, tf.errors.InvalidArgumentError: on tokens of the wrong rank, NaN,
+                a length without a valid token, or a label of no class.
+        """
         x, y = input_checks.checked(x, y, self.classes)
-        validation_data = input_checks.checked_pair(validation_data, self.classes)
-        return super().fit(x, y, validation_data=validation_data, **arguments)
+        if "validation_data" in options:
+            data = input_checks.checked_pair(options["validation_data"], self.classes)
+            options["validation_data"] = data
+        return super().fit(x, y, *arguments, **options)
 
-    def evaluate(self, x=None, y=None, **arguments):
+    def evaluate(self, x=None, y=None, *arguments, **options):
         """As `keras.Model.evaluate`, with the checks of `fit`."""
-        if not arguments.get("_use_cached_eval_dataset"):
+        if not options.get("_use_cached_eval_dataset"):
             x, y = input_checks.checked(x, y, self.classes)
-        return super().evaluate(x, y, **arguments)
+        return super().evaluate(x, y, *arguments, **options)
 
-    def predict(self, x, **arguments):
+    def predict(self, x, *arguments, **options):
         """As `keras.Model.predict`, with the checks of `fit`."""
-        return super().predict(input_checks.checked(x, None, self.classes)[0], **arguments)
+        x, _ = input_checks.checked(x, None, self.classes)
+        return super().predict(x, *arguments, **options)
 
     def get_config(self):
         encoder = self.encoder.get_config()

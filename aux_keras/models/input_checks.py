@@ -28,11 +28,33 @@ def check_segments(tasks, time):
             )
 
 
+def check_shapes(shapes):
+    """Raises unless shapes are those of `(batch, time, features)`, or of the dictionary."""
+    if isinstance(shapes, dict) and set(shapes) != {"tokens", "lengths"}:
+        raise ValueError(
+            f"`inputs` must have the keys 'tokens' and 'lengths'. Received: {sorted(shapes)}"
+        )
+    tokens = shapes["tokens"] if isinstance(shapes, dict) else shapes
+    if len(tokens) != 3:
+        raise ValueError(
+            "`tokens` must be (batch, time, features); give scalars a last axis of 1. "
+            f"Received: shape={tuple(tokens)}"
+        )
+
+
+def without_labels(x):
+    """A dataset's inputs alone; anything else as it is."""
+    if isinstance(x, tf.data.Dataset) and isinstance(x.element_spec, tuple):
+        return x.map(lambda tokens, *_: tokens)
+    return x
+
+
 def checked(x, y, classes):
     """`(x, y)`, arrays checked now and datasets when they are read."""
     if isinstance(x, tf.data.Dataset):
         return x.map(lambda *batch: _checked_batch(batch, classes), tf.data.AUTOTUNE), y
     if isinstance(x, (np.ndarray, tf.Tensor, dict)):
+        check_shapes({k: np.shape(v) for k, v in x.items()} if isinstance(x, dict) else np.shape(x))
         tokens = np.asarray(x["tokens"] if isinstance(x, dict) else x)
         if not np.all(np.isfinite(tokens)):
             raise ValueError(NOT_FINITE)

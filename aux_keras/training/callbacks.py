@@ -12,80 +12,89 @@ from aux_keras.training import workdir as folder
 
 
 class StepCheckpoint(keras.callbacks.Callback):
-    """Saves model, optimizer and running metrics every so many steps, and resumes exactly.
+    """Saves weights, optimizer and running metrics every so many steps, and resumes exactly.
 
     A checkpoint is named after the steps of the phase it comes after. When training
-    begins the latest one is restored; when the first epoch begins its running metrics
-    are, so that the epoch's averages are those of an unbroken run too.
+    begins the latest one is restored. One from the middle of an epoch holds the sums of
+    the epoch's metrics, so that its averages are those of an unbroken run too.
 
     Args:
         directory: folder of this phase's checkpoints.
-        every: int, steps between checkpoints.
+        every: int, steps between checkpoints; every epoch ends with one.
+        epoch_steps: int, steps per epoch.
+        steps: int, steps of the phase.
 
     Attributes:
         step: int, steps of the phase done.
     """
 
-    def __init__(self, directory, every):
+    def __init__(self, directory, every, epoch_steps, steps):
         super().__init__()
         self.directory = pathlib.Path(directory)
-        self.every = every
+        self.every, self.epoch_steps, self.steps = every, epoch_steps, steps
         self.step = steps_done(directory)
-        self.restored = None
+        self.sums = tf.Variable([], shape=[None], dtype=tf.float32)
+        self.manager = None
 
     def on_train_begin(self, logs=None):
-        if self.restored is None:
-            if not self.model.optimizer.built:
-                self.model.optimizer.build(self.model.trainable_variables)
-            self.manager = self._manager()
-            latest = self.manager.latest_checkpoint
-            if latest:
-                _restore(self.manager.checkpoint, latest)
-            self.restored = [v.numpy() for v in self._running()] if latest else []
-
-    def _manager(self):
+        if self.manager is not None:  # a later call of `fit` in the same phase
+            return
+        if not self.model.optimizer.built:
+            self.model.optimizer.build(self.model.trainable_variables)
         checkpoint = tf.train.Checkpoint(
             weights=_values(self.model.weights),
             optimizer=_values(self.model.optimizer.variables),
-            running=self._running(),
+            sums=self.sums,
         )
-        return tf.train.CheckpointManager(checkpoint, str(self.directory), max_to_keep=2)
-
-    def _running(self):
-        """Variables of the running metrics."""
-        return _values(v for metric in self.model.metrics for v in metric.variables)
-
-    def on_epoch_begin(self, epoch, logs=None):
-        for variable, value in zip(self._running(), self.restored):
-            variable.assign(value)
-        self.restored = []
+        self.manager = tf.train.CheckpointManager(checkpoint, str(self.directory), max_to_keep=2)
+        if self.manager.latest_checkpoint:
+            _restore(checkpoint, self.manager.latest_checkpoint)
 
     def on_train_batch_end(self, batch, logs=None):
+        # Metrics come into being in the first step, so what is carried over is added after it.
+        for variable, value in zip(self._running(), self.sums.numpy()):
+            variable.assign_add(value)
+        self.sums.assign([])
         self.step += 1
-        if self.step % self.every == 0:
+        ends_epoch = self.step % self.epoch_steps == 0 or self.step == self.steps
+        if self.step % self.every == 0 and not ends_epoch:
+            self.sums.assign([variable.numpy() for variable in self._running()])
             self.save()
+            self.sums.assign([])
 
     def on_epoch_end(self, epoch, logs=None):
         self.save()
 
+    def _running(self):
+        """Sums and counts of the running metrics, all of which are means."""
+        return _values(v for metric in self.model.metrics for v in metric.variables)
+
     def save(self):
-        """Writes a checkpoint of this step, unless there is one."""
-        latest = self.manager.latest_checkpoint
-        if latest is not None and _step_of(latest) == self.step:
-            return
+        """Writes a checkpoint of this step."""
         try:
             self.manager.save(checkpoint_number=self.step)
         except tf.errors.OpError as error:
             for part in self.directory.glob(f"ckpt-{self.step}_temp*"):
                 shutil.rmtree(part, ignore_errors=True)
             raise OSError(
-                f"A checkpoint cannot be written to {self.directory}: {_first_line(error)}"
+                f"A checkpoint cannot be written to `workdir`, {self.directory}: "
+                f"{_first_line(error)}"
             ) from error
 
 
 def steps_done(directory):
-    """The step of the latest checkpoint in a folder, 0 if there is none."""
+    """The step of the latest checkpoint in a folder, 0 if there is none.
+
+    Raises:
+        ValueError: if the folder's list of checkpoints names none that is there.
+    """
+    directory = pathlib.Path(directory)
     latest = tf.train.latest_checkpoint(str(directory))
+    if latest is None and (directory / "checkpoint").exists():
+        raise ValueError(
+            f"The checkpoints in {directory} are damaged; remove the folder to start this phase "
+            "again"
+        )
     return 0 if latest is None else _step_of(latest)
 
 

@@ -43,21 +43,23 @@ def run(config):
         FloatingPointError: if a loss is not finite.
         OSError: if the workdir cannot be written.
     """
+    workdir = folder.check(config)
+    if (workdir / folder.RESULT).exists():
+        print(f"This run is finished: {workdir / folder.RESULT}")
+        return json.loads((workdir / folder.RESULT).read_text())
     task = pipeline.load_task(
         config.task, config.seed, config.data_dir, config.download, config.image_size,
         config.train_examples, config.validation_fraction, config.permutation,
     )  # fmt: skip
     keras.utils.set_random_seed(config.seed)
     model = factory.build(config, task.time, task.features, task.classes, task.preprocessing())
-    workdir = folder.open_workdir(config)
-    if (workdir / folder.RESULT).exists():
-        print(f"This run is finished: {workdir / folder.RESULT}")
-        return json.loads((workdir / folder.RESULT).read_text())
+    all_phases = phases(config, task, model)
+    folder.create(workdir, config)
     weights = sum(math.prod(v.shape) for v in model.trainable_weights)
-    folder.check_space(workdir, 4 * weights * (2 * 2 * 3 + 2))  # kept checkpoints, model, events
-    first_run = phases(config, task, model)
-    for index, phase in enumerate(first_run):
-        later = [workdir / "checkpoints" / p.name for p in first_run[index + 1 :]]
+    # Two phases keep two checkpoints of weights and slots, and the one that is being written.
+    folder.check_space(workdir, 4 * weights * 2 * 5)
+    for index, phase in enumerate(all_phases):
+        later = [workdir / "checkpoints" / p.name for p in all_phases[index + 1 :]]
         if not any(callbacks.steps_done(directory) for directory in later):
             run_phase(model, task, config, phase, workdir, first=index == 0)
     return finish(model, task, config, workdir, weights)
@@ -76,19 +78,22 @@ def phases(config, task, model):
     found = [Phase("train", epoch_steps, training, config.halve_epochs * epoch_steps)]
     if model.auxiliary and config.pretrained is None:
         found.insert(0, Phase("pretrain", epoch_steps, pretraining, halfway))
-    return [phase for phase in found if phase.steps]
+    found = [phase for phase in found if phase.steps]
+    if not found:
+        raise ValueError("`epochs` or `pretrain_epochs` must be at least 1: nothing is trained")
+    return found
 
 
 def run_phase(model, task, config, phase, workdir, first):
     """Runs a phase from its latest checkpoint, or from the end of the pretraining."""
     directory = workdir / "checkpoints" / phase.name
-    checkpoint = callbacks.StepCheckpoint(directory, config.checkpoint_steps)
+    checkpoint = callbacks.StepCheckpoint(
+        directory, config.checkpoint_steps, phase.epoch_steps, phase.steps
+    )
     if checkpoint.step == 0 and not first:
         callbacks.restore_model(model, workdir / "checkpoints" / "pretrain")
     elif checkpoint.step == 0 and config.pretrained is not None:
         load_pretrained(model, pathlib.Path(config.pretrained) / folder.MODEL)
-    if phase.name == "train" and not config.joint_training:
-        model.auxiliary_weight = 0.0
     optimizer = schedules.rmsprop(config.learning_rate, phase.halve_steps, config.clip_norm)
     model.compile(
         optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"],
@@ -96,8 +101,8 @@ def run_phase(model, task, config, phase, workdir, first):
     )  # fmt: skip
     watchers = [
         callbacks.StopAtNonFiniteLoss(phase.name, checkpoint),
+        callbacks.MetricsLog(workdir, phase.name, checkpoint),  # before the checkpoint it counts on
         checkpoint,
-        callbacks.MetricsLog(workdir, phase.name, checkpoint),
         keras.callbacks.TensorBoard(workdir / "tensorboard" / phase.name, write_graph=False),
     ]
     validation = task.evaluation("validation") if task.images.sizes["validation"] else None

@@ -38,33 +38,47 @@ def write_text(path, text):
         os.fsync(file.fileno())
 
 
-def open_workdir(config):
-    """Creates the folder with its `config.cfg`, or checks that it belongs to this run.
+def check(config):
+    """The folder of a run, if it may be used: new, or begun by the same configuration.
 
     Args:
-        config: `ExperimentConfig` with a `workdir`.
+        config: `ExperimentConfig`.
 
     Returns:
         `pathlib.Path`.
 
     Raises:
         ValueError: if no workdir is given, or it holds a run of another configuration.
-        OSError: if it cannot be written.
     """
     if config.workdir is None:
         raise ValueError("`workdir` must be given: `--workdir=DIR`. Received: workdir=None")
     workdir = pathlib.Path(config.workdir)
-    saved = workdir / CONFIG
-    if not saved.exists():
-        workdir.mkdir(parents=True, exist_ok=True)
-        write_text(saved, config.flagfile())
-    theirs, ours = config.differences(saved.read_text())
-    if theirs or ours:
-        raise ValueError(
-            f"`workdir` holds a run of another configuration: {workdir} has {' '.join(theirs)}, "
-            f"this run {' '.join(ours)}. Choose another `--workdir`, or remove that one"
-        )
+    if (workdir / CONFIG).exists():
+        theirs, ours = config.differences((workdir / CONFIG).read_text())
+        if theirs or ours:
+            raise ValueError(
+                f"`workdir` holds a run of another configuration: {workdir} has "
+                f"{' '.join(theirs)}, this run {' '.join(ours)}. Choose another `--workdir`, or "
+                "remove that one"
+            )
     return workdir
+
+
+def create(workdir, config):
+    """Creates the folder with its `config.cfg`, unless it is there.
+
+    Raises:
+        OSError: if it cannot be written; then nothing is left of it.
+    """
+    if (workdir / CONFIG).exists():
+        return
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        write_text(workdir / CONFIG, config.flagfile())
+    except OSError as error:
+        if workdir.is_dir() and not any(workdir.iterdir()):
+            workdir.rmdir()
+        raise OSError(f"`workdir` cannot be written: {error}") from error
 
 
 def check_space(workdir, needed):
