@@ -53,6 +53,8 @@ def run(config):
     )  # fmt: skip
     keras.utils.set_random_seed(config.seed)
     model = factory.build(config, task.time, task.features, task.classes, task.preprocessing())
+    if config.pretrained is not None:
+        load_pretrained(model, pathlib.Path(config.pretrained) / folder.MODEL)
     all_phases = phases(config, task, model)
     folder.create(workdir, config)
     weights = sum(math.prod(v.shape) for v in model.trainable_weights)
@@ -92,8 +94,6 @@ def run_phase(model, task, config, phase, workdir, first):
     )
     if checkpoint.step == 0 and not first:
         callbacks.restore_model(model, workdir / "checkpoints" / "pretrain")
-    elif checkpoint.step == 0 and config.pretrained is not None:
-        load_pretrained(model, pathlib.Path(config.pretrained) / folder.MODEL)
     optimizer = schedules.rmsprop(config.learning_rate, phase.halve_steps, config.clip_norm)
     model.compile(
         optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"],
