@@ -22,7 +22,7 @@ class _Kept:
 
 
 @keras.saving.register_keras_serializable("aux_keras")
-class AuxiliaryClassifier(keras.Model):
+class AuxiliaryClassifier(input_checks.CheckedModel):
     """Classifies sequences with an RNN that auxiliary losses teach to remember.
 
     Training minimizes `supervised + auxiliary_weight * auxiliary` (section 3.3), with
@@ -144,7 +144,7 @@ class AuxiliaryClassifier(keras.Model):
                 self.build(keras.tree.map_structure(lambda t: tuple(t.shape), inputs))
 
     def call(self, inputs, training=False):
-        tokens, lengths = split_inputs(inputs)
+        tokens, lengths = input_checks.split_inputs(inputs)
         return self.classify(self.encoder(tokens, lengths, training=training), training)
 
     def classify(self, features, training, key=None):
@@ -164,7 +164,7 @@ class AuxiliaryClassifier(keras.Model):
             per task `(L_i, l_i)`, each `(batch, anchors)`.
         """
         self.ensure_built(inputs)
-        tokens, lengths = split_inputs(inputs)
+        tokens, lengths = input_checks.split_inputs(inputs)
         tasks = self.active_tasks()
         keys = [randomness.fold_in(key, i) for i in range(len(tasks) + 1)]
         draws = [
@@ -243,7 +243,7 @@ class AuxiliaryClassifier(keras.Model):
 
     def track(self, x, y, y_pred, sample_weight, named):
         """Updates every metric, losses weighted by batch size, and returns their results."""
-        batch = tf.shape(split_inputs(x)[0])[0]
+        batch = tf.shape(input_checks.split_inputs(x)[0])[0]
         for name, tracker in {"loss": self._loss_tracker, **self.trackers}.items():
             if name in named:
                 tracker.update_state(named[name], sample_weight=batch)
@@ -305,30 +305,6 @@ class AuxiliaryClassifier(keras.Model):
             self.pretraining = False
             super().compile(**kept)
 
-    def fit(self, x=None, y=None, *arguments, **options):
-        """As `keras.Model.fit`; arrays and `tf.data` are checked on the way in.
-
-        Raises:
-            ValueError, tf.errors.InvalidArgumentError: on tokens of the wrong rank, NaN,
-                a length without a valid token, or a label of no class.
-        """
-        x, y = input_checks.checked(x, y, self.classes)
-        if "validation_data" in options:
-            data = input_checks.checked_pair(options["validation_data"], self.classes)
-            options["validation_data"] = data
-        return super().fit(x, y, *arguments, **options)
-
-    def evaluate(self, x=None, y=None, *arguments, **options):
-        """As `keras.Model.evaluate`, with the checks of `fit`."""
-        if not options.get("_use_cached_eval_dataset"):
-            x, y = input_checks.checked(x, y, self.classes)
-        return super().evaluate(x, y, *arguments, **options)
-
-    def predict(self, x, *arguments, **options):
-        """As `keras.Model.predict`, with the checks of `fit`."""
-        x, _ = input_checks.checked(x, None, self.classes)
-        return super().predict(x, *arguments, **options)
-
     def get_config(self):
         encoder = self.encoder.get_config()
         return {
@@ -354,11 +330,3 @@ class AuxiliaryClassifier(keras.Model):
         tasks = config["auxiliary"]
         config["auxiliary"] = [keras.saving.deserialize_keras_object(t) for t in tasks]
         return cls(**config)
-
-
-def split_inputs(inputs):
-    """`(tokens, lengths)` of a model's inputs; full lengths where none are given."""
-    if isinstance(inputs, dict):
-        return tf.convert_to_tensor(inputs["tokens"]), tf.cast(inputs["lengths"], tf.int32)
-    tokens = tf.convert_to_tensor(inputs)
-    return tokens, tf.fill([tf.shape(tokens)[0]], tf.shape(tokens)[1])

@@ -4,6 +4,7 @@ A compiled training step cannot raise, so arrays are checked before it and datas
 by an operation of their pipeline.
 """
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -15,6 +16,45 @@ LABEL = (
     "`y` holds a label outside of 0 ... classes - 1; give the model more classes. "
     "Received: classes="
 )
+
+
+class CheckedModel(keras.Model):
+    """A model whose `fit`, `evaluate` and `predict` check arrays and `tf.data` on the way in.
+
+    Subclasses set `classes`, the number of classes.
+    """
+
+    def fit(self, x=None, y=None, *arguments, **options):
+        """As `keras.Model.fit`; arrays and `tf.data` are checked on the way in.
+
+        Raises:
+            ValueError, tf.errors.InvalidArgumentError: on tokens of the wrong rank, NaN,
+                a length without a valid token, or a label of no class.
+        """
+        x, y = checked(x, y, self.classes)
+        if "validation_data" in options:
+            data = checked_pair(options["validation_data"], self.classes)
+            options["validation_data"] = data
+        return super().fit(x, y, *arguments, **options)
+
+    def evaluate(self, x=None, y=None, *arguments, **options):
+        """As `keras.Model.evaluate`, with the checks of `fit`."""
+        if not options.get("_use_cached_eval_dataset"):
+            x, y = checked(x, y, self.classes)
+        return super().evaluate(x, y, *arguments, **options)
+
+    def predict(self, x, *arguments, **options):
+        """As `keras.Model.predict`, with the checks of `fit`."""
+        x, _ = checked(x, None, self.classes)
+        return super().predict(x, *arguments, **options)
+
+
+def split_inputs(inputs):
+    """`(tokens, lengths)` of a model's inputs; full lengths where none are given."""
+    if isinstance(inputs, dict):
+        return tf.convert_to_tensor(inputs["tokens"]), tf.cast(inputs["lengths"], tf.int32)
+    tokens = tf.convert_to_tensor(inputs)
+    return tokens, tf.fill([tf.shape(tokens)[0]], tf.shape(tokens)[1])
 
 
 def check_segments(tasks, time):
