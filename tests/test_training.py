@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from aux_keras.config import ExperimentConfig
 from aux_keras.data import pipeline
+from aux_keras.models import factory
 from aux_keras.training import callbacks, loop, schedules
 from aux_keras.training import workdir as folder
 
@@ -249,3 +250,27 @@ def test_steps_done_reads_the_name(tmp_path):
     manager = tf.train.CheckpointManager(tf.train.Checkpoint(v=tf.Variable(1)), tmp_path, 2)
     manager.save(checkpoint_number=123)
     assert callbacks.steps_done(tmp_path) == 123
+
+
+def test_checkpoints_hold_every_weight_and_slot(tmp_path):
+    """TensorFlow's own tracking would miss the layers that a model keeps in lists."""
+    config = ExperimentConfig(method="rp", units=4, decoder_units=4, embedding_units=4,
+                              classifier_units=4, segment_length=5)  # fmt: skip
+    models = []
+    for seed in (0, 1):
+        keras.utils.set_random_seed(seed)
+        models.append(factory.build(config, time=9, features=1, classes=3))
+    x, y = np.random.rand(4, 9, 1).astype("f"), np.array([0, 1, 2, 0])
+    for built in models:
+        built.compile("rmsprop", "sparse_categorical_crossentropy")
+    saved, restored = models
+    saver = callbacks.StepCheckpoint(tmp_path, every=10, epoch_steps=1, steps=2)
+    saved.fit(x, y, verbose=0, callbacks=[saver])
+    restorer = callbacks.StepCheckpoint(tmp_path, every=10, epoch_steps=1, steps=2)
+    assert restorer.step == 1
+    restorer.set_model(restored)
+    restorer.on_train_begin()
+    for one, other in zip(saved.weights, restored.weights):
+        np.testing.assert_array_equal(one, other)
+    for one, other in zip(saved.optimizer.variables, restored.optimizer.variables):
+        np.testing.assert_array_equal(one, other)
