@@ -1,12 +1,13 @@
-"""The LSTM over time as two compiled loops: states forward, gradients back.
+"""A stack of LSTMs over time as two compiled loops: states forward, gradients back.
 
 TensorFlow differentiates a loop by keeping every intermediate of every step. The
 LSTM needs its states and gates only, so its back-propagation through time is
-written out, once, for all uses: windows, decoders, full back-propagation. Under
-XLA a loop runs on one core; `map_rows` gives every core rows of its own.
+written out, once, for all uses: windows, decoders, full back-propagation. All layers
+of a stack take a step together, so that what one hands to the next stays in cache.
+Under XLA a loop runs on one core; `map_rows` gives every core rows of its own.
 
 Shapes: `time` steps, `rows` (sequences or segments), `units`, `features`. Sequences
-are time-major, `(time, rows, features)`, and the last feature of every input is 1.
+are time-major, `(time, rows, features)`.
 """
 
 import keras
@@ -24,7 +25,7 @@ def is_plain_lstm(cell):
     )
 
 
-def lstm_step(kernel, inputs, h, c):
+def lstm_step(kernel, x, h, c):
     """One step of the LSTM (Hochreiter & Schmidhuber 1997), gates in Keras's order.
 
     `[i, f, g, o] = [h, x, 1] K`, `c' = f c + i g`, `h' = o tanh(c')`. All gates come
@@ -32,43 +33,44 @@ def lstm_step(kernel, inputs, h, c):
     XLA's slow path on a CPU and more than twice the time.
 
     Args:
-        kernel: `(units + features, 4 * units)`: recurrent kernel, input kernel, bias.
-        inputs: `(rows, features)`, the last feature is 1.
+        kernel: `(units + features + 1, 4 * units)`: recurrent kernel, input kernel, bias.
+        x: `(rows, features)`.
         h: `(rows, units)`, the output before.
         c: `(rows, units)`, the cell state before.
 
     Returns:
         `(h, c, gates)`: `(rows, units)`, `(rows, units)`, `(rows, 4 * units)`.
     """
-    i, f, g, o = tf.split(tf.concat([h, inputs], -1) @ kernel, 4, axis=-1)
+    i, f, g, o = tf.split(tf.concat([h, x, tf.ones_like(h[:, :1])], -1) @ kernel, 4, axis=-1)
     i, f, g, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
     c = f * c + i * g
     return o * tf.tanh(c), c, tf.concat([i, f, g, o], -1)
 
 
-def lstm_step_gradient(kernel, inputs, h, c, gates, dh, dc):
+def lstm_step_gradient(kernel, x, h, c, next_c, gates, dh, dc):
     """Gradients of one `lstm_step`: of its arguments, from those of its results.
 
     Args:
-        kernel, inputs, h, c: the step's arguments.
-        gates: the step's third result.
+        kernel: `(4 * units, width)`, the first `width` rows of the step's, transposed:
+            `units` for the gradient of `h` alone, `units + features` for that of `x` too.
+        x, h, c: the step's arguments.
+        next_c, gates: the step's second and third result.
         dh: `(rows, units)`, gradient of the step's `h`.
         dc: `(rows, units)`, gradient of the step's `c`.
 
     Returns:
-        `(dkernel, dinputs, dh, dc)`, each of its argument's shape.
+        `(dkernel, dh, dx, dc)`, each of its argument's shape; `dx` is `(rows, 0)` where the
+        kernel has no rows for it.
     """
     i, f, g, o = tf.split(gates, 4, axis=-1)
-    tanh_c = tf.tanh(f * c + i * g)
+    tanh_c = tf.tanh(next_c)
     dc = dc + dh * o * (1 - tanh_c * tanh_c)
     di, df, dg, do = dc * g, dc * c, dc * i, dh * tanh_c
     dz = tf.concat([di * i * (1 - i), df * f * (1 - f), dg * (1 - g * g), do * o * (1 - o)], -1)
-    arguments = tf.concat([h, inputs], -1)
+    arguments = tf.concat([h, x, tf.ones_like(h[:, :1])], -1)
     dkernel = tf.matmul(arguments, dz, transpose_a=True)
-    dh, dinputs = tf.split(
-        tf.matmul(dz, kernel, transpose_b=True), [h.shape[-1], inputs.shape[-1]], -1
-    )
-    return dkernel, dinputs, dh, dc * f
+    dhx, units = dz @ kernel, h.shape[-1]
+    return dkernel, dhx[:, :units], dhx[:, units:], dc * f
 
 
 def state_arrays(state, steps):
@@ -78,107 +80,165 @@ def state_arrays(state, steps):
     )
 
 
-@tf.function(jit_compile=True)
-def lstm_forward(kernel, inputs, h, c, lengths):
-    """All steps. Rows rest (repeat their state) from `lengths` on.
+def stack_arrays(kernels, states, steps):
+    """For each layer, TensorArrays for what `lstm_forward` returns."""
+    return [
+        (
+            *state_arrays(state, steps),
+            tf.TensorArray(k.dtype, steps, element_shape=(state[0].shape[0], k.shape[1])),
+        )
+        for k, state in zip(kernels, states)
+    ]
+
+
+def stack_step(kernels, t, x, states, arrays, valid=None):
+    """One step of every layer, written down at step `t`.
+
+    Args:
+        kernels, states, arrays: lists, one of each per layer, bottom first.
+        t: int scalar.
+        x: `(rows, features)`, what the bottom layer reads.
+        valid: `(rows, 1)` bool; other rows rest. None: none does.
 
     Returns:
-        `(hs, cs, gates)`: states *before* each step and after the last,
+        the new `(states, arrays)`.
+    """
+    after, written = [], []
+    for kernel, (h, c), (hs, cs, gates) in zip(kernels, states, arrays):
+        new_h, new_c, gate = lstm_step(kernel, x, h, c)
+        h, c = (
+            (new_h, new_c)
+            if valid is None
+            else (tf.where(valid, new_h, h), tf.where(valid, new_c, c))
+        )
+        written.append((hs.write(t + 1, h), cs.write(t + 1, c), gates.write(t, gate)))
+        after.append((h, c))
+        x = h
+    return after, written
+
+
+@tf.function(jit_compile=True)
+def lstm_forward(kernels, inputs, states, lengths):
+    """All steps of all layers. Rows rest (repeat their state) from `lengths` on.
+
+    Returns:
+        per layer `(hs, cs, gates)`: states before each step and after the last,
         `(time + 1, rows, units)`, and gates `(time, rows, 4 * units)`.
     """
     steps = tf.shape(inputs)[0]
 
-    def body(t, h, c, hs, cs, gates):
-        new_h, new_c, gate = lstm_step(kernel, inputs[t], h, c)
+    def body(t, states, arrays):
         valid = (t < lengths)[:, None]
-        h, c = tf.where(valid, new_h, h), tf.where(valid, new_c, c)
-        return t + 1, h, c, hs.write(t + 1, h), cs.write(t + 1, c), gates.write(t, gate)
+        return t + 1, *stack_step(kernels, t, inputs[t], states, arrays, valid)
 
-    gates = tf.TensorArray(h.dtype, steps, element_shape=(h.shape[0], kernel.shape[1]))
-    loop = (0, h, c, *state_arrays((h, c), steps), gates)
+    loop = (0, states, stack_arrays(kernels, states, steps))
     loop = tf.while_loop(lambda t, *_: t < steps, body, loop, maximum_iterations=steps)
-    return tuple(array.stack() for array in loop[3:])
+    return [tuple(array.stack() for array in layer) for layer in loop[2]]
 
 
 @tf.function(jit_compile=True)
-def lstm_backward(kernel, inputs, lengths, cut, residuals, dstates, dlast):
-    """Back-propagation through time, from the gradients of `lstm_forward`'s states.
+def lstm_backward(kernels, inputs, lengths, cut, residuals, dsteps, dlast, through_inputs):
+    """Back-propagation through time, from the gradients of the states to the arguments'.
 
     No gradient crosses the start of a step `t > 0` with `t % cut == 0`; resting rows take
     no step and pass it on.
 
     Args:
-        kernel, inputs, lengths: as in `lstm_forward`.
+        kernels, inputs, lengths: as in `lstm_forward`.
         cut: int scalar, at least 1.
         residuals: results of `lstm_forward`.
-        dstates: gradients of `hs` and `cs`, or None when only the last are used.
-        dlast: gradients of `hs[-1]` and `cs[-1]`, `(rows, units)`.
+        dsteps: gradients of the top layer's h and c after each step, `(time, rows, units)`
+            or None.
+        dlast: per layer, gradients of `(h, c)` after the last step, `(rows, units)`.
+        through_inputs: bool, whether to compute the gradient of the inputs.
 
     Returns:
-        Gradients `(dkernel, dinputs, dh, dc)` of the arguments of `lstm_forward`.
+        Gradients `(dkernels, dinputs, dstates)` of the arguments of `lstm_forward`;
+        `dinputs` is `(time, rows, 0)` unless `through_inputs`.
     """
-    hs, cs, gates = residuals
-    steps = tf.shape(inputs)[0]
+    steps, top = tf.shape(inputs)[0], len(kernels) - 1
+    widths = [r[0].shape[-1] for r in residuals]
+    transposed = [
+        tf.transpose(k[:-1] if layer or through_inputs else k[: widths[0]])
+        for layer, k in enumerate(kernels)
+    ]
 
-    def body(t, dkernel, dinputs, dh, dc):
-        valid = (t < lengths)[:, None]
-        zeros = tf.zeros_like(dh)
-        dk, dx, new_dh, new_dc = lstm_step_gradient(
-            kernel, inputs[t], hs[t], cs[t], gates[t],
-            tf.where(valid, dh, zeros), tf.where(valid, dc, zeros),
-        )  # fmt: skip
-        passes = tf.logical_or(t == 0, t % cut != 0)
-        dh = tf.where(valid, tf.where(passes, new_dh, zeros), dh)
-        dc = tf.where(valid, tf.where(passes, new_dc, zeros), dc)
-        if dstates is not None:
-            dh, dc = dh + dstates[0][t], dc + dstates[1][t]
-        return t - 1, dkernel + dk, dinputs.write(t, dx), dh, dc
+    def body(t, dkernels, dinputs, dstates):
+        valid, passes = (t < lengths)[:, None], tf.logical_or(t == 0, t % cut != 0)
+        dkernels, dstates, dx = list(dkernels), list(dstates), 0.0
+        for layer in reversed(range(top + 1)):
+            hs, cs, gates = residuals[layer]
+            dh, dc = dstates[layer]
+            if layer == top:
+                dh, dc = (d if s is None else d + s[t] for d, s in zip((dh, dc), dsteps))
+            else:
+                dh = dh + dx
+            zeros = tf.zeros_like(dh)
+            x = residuals[layer - 1][0][t + 1] if layer else inputs[t]
+            dkernel, new_dh, dx, new_dc = lstm_step_gradient(
+                transposed[layer], x, hs[t], cs[t], cs[t + 1], gates[t],
+                tf.where(valid, dh, zeros), tf.where(valid, dc, zeros),
+            )  # fmt: skip
+            dkernels[layer] += dkernel
+            dstates[layer] = tuple(
+                tf.where(valid, tf.where(passes, new, zeros), old)
+                for new, old in ((new_dh, dh), (new_dc, dc))
+            )
+        return t - 1, dkernels, dinputs.write(t, dx), dstates
 
-    dinputs = tf.TensorArray(inputs.dtype, steps, element_shape=inputs.shape[1:])
-    loop = (steps - 1, tf.zeros_like(kernel), dinputs, *dlast)
+    width = inputs.shape[-1] if through_inputs else 0
+    dinputs = tf.TensorArray(inputs.dtype, steps, element_shape=(inputs.shape[1], width))
+    loop = (steps - 1, [tf.zeros_like(k) for k in kernels], dinputs, dlast)
     loop = tf.while_loop(lambda t, *_: t >= 0, body, loop, maximum_iterations=steps)
-    _, dkernel, dinputs, dh, dc = loop
-    return dkernel, dinputs.stack(), dh, dc
+    return loop[1], loop[2].stack(), loop[3]
 
 
-def lstm_scan(kernel, inputs, state, lengths, cut=None, residuals=None, last=False):
-    """Runs an LSTM over time; differentiable, with the gradient cut every `cut` steps.
+def lstm_scan(
+    kernels, inputs, states, lengths, cut=None, returns="states", residuals=None,
+    through_inputs=True,
+):  # fmt: skip
+    """Runs a stack of LSTMs over time; differentiable, the gradient cut every `cut` steps.
 
     Args:
-        kernel: `(units + features, 4 * units)`, see `lstm_step`.
-        inputs: `(time, rows, features)`, the last feature is 1.
-        state: `(h, c)`, each `(rows, units)`.
+        kernels: list of `(units + features + 1, 4 * units)`, bottom first, see `lstm_step`.
+        inputs: `(time, rows, features)`.
+        states: per layer `(h, c)`, each `(rows, units)`.
         lengths: `(rows,)` int32, steps after which a row rests.
-        cut: the state becomes a constant at the start of every `cut`-th step after
-            the first. None: never. 0: the results are constants.
+        cut: the states become constants at the start of every `cut`-th step after the
+            first. None: never. 0: the results are constants.
+        returns: `"states"`, `"outputs"` or `"last"`, see below.
         residuals: results of `lstm_forward` if they are known already.
-        last: whether to return the last state only.
+        through_inputs: bool, whether gradient passes on to the inputs.
 
     Returns:
-        `(h, c)`: after the last step, `(rows, units)`, if `last`; else before each step
-        and after the last, `(time + 1, rows, units)`.
+        Of the top layer: `(h, c)` after each step, `(time, rows, units)`; or h alone of
+        these; or `(h, c)` after the last step, `(rows, units)`.
     """
-    never = tf.shape(inputs)[0] + 1
-    every = tf.constant(cut) if cut else never
+    layers, every = len(kernels), tf.constant(cut) if cut else tf.shape(inputs)[0] + 1
 
     @tf.custom_gradient
-    def scan(kernel, inputs, h, c):
+    def scan(inputs, *flat):
         # Constants: an eager tape would otherwise differentiate the compiled loop too.
-        kernel, inputs, h, c = map(tf.stop_gradient, (kernel, inputs, h, c))
-        kept = residuals
-        if kept is None:
-            kept = lstm_forward(kernel, inputs, h, c, lengths)
+        inputs, *flat = map(tf.stop_gradient, (inputs, *flat))
+        kernels, states = flat[:layers], list(zip(flat[layers::2], flat[layers + 1 :: 2]))
+        kept = residuals or lstm_forward(kernels, inputs, states, lengths)
+        hs, cs, _ = kept[-1]
+        results = {"states": (hs[1:], cs[1:]), "outputs": hs[1:], "last": (hs[-1], cs[-1])}
 
-        def gradient(dh, dc):
-            dstates, dlast = None, (dh, dc)
-            if not last:
-                dstates, dlast = (dh, dc), (dh[-1], dc[-1])
-            return lstm_backward(kernel, inputs, lengths, every, kept, dstates, dlast)
+        def gradient(dh, dc=None):
+            dsteps, dlast = (dh, dc), tf.nest.map_structure(tf.zeros_like, states)
+            if returns == "last":
+                dsteps, dlast[-1] = (None, None), dsteps
+            dkernels, dinputs, dstates = lstm_backward(
+                kernels, inputs, lengths, every, kept, dsteps, dlast, through_inputs
+            )
+            dinputs = dinputs if through_inputs else None
+            return dinputs, *dkernels, *tf.nest.flatten(dstates)
 
-        return tuple(s[-1] if last else s for s in kept[:2]), gradient
+        return results[returns], gradient
 
-    states = scan(kernel, inputs, *state)
-    return tuple(map(tf.stop_gradient, states)) if cut == 0 else states
+    results = scan(inputs, *kernels, *tf.nest.flatten(states))
+    return tf.nest.map_structure(tf.stop_gradient, results) if cut == 0 else results
 
 
 @tf.function(jit_compile=True)

@@ -87,7 +87,7 @@ class Prediction(AuxiliaryTask):
             return self.decoder(segments, states, drop_mask=drop_mask, embedding=embedding)
         inputs = encoder.inputs(segments[:, :-1])
         lengths = tf.fill([tf.shape(segments)[0]], tf.shape(inputs)[0])
-        outputs = encoder.scan(inputs, record, lengths, cut=self.truncation)[0][1:]
+        outputs = encoder.scan(inputs, record, lengths, self.truncation, "outputs")
         return self.decoder.read(outputs, drop_mask)
 
     def get_config(self):

@@ -39,12 +39,7 @@ class LSTMRecurrence:
 
     def inputs(self, tokens):
         """`(rows, time, features)` tokens as the scan reads them, time-major."""
-        return self.step_inputs(tf.transpose(tf.cast(tokens, self.dtype), (1, 0, 2)))
-
-    @staticmethod
-    def step_inputs(tokens):
-        """Appends the 1 that the kernel's last row, the bias, multiplies."""
-        return tf.concat([tokens, tf.ones_like(tokens[..., :1])], axis=-1)
+        return tf.transpose(tf.cast(tokens, self.dtype), (1, 0, 2))
 
     def zeros(self, rows):
         """The record before the first token."""
@@ -59,11 +54,11 @@ class LSTMRecurrence:
 
     def step(self, token, record):
         """The record after one more token, `(rows, features)`."""
-        return lstm_scan.lstm_step(self.kernel, self.step_inputs(token), *record)[:2]
+        return lstm_scan.lstm_step(self.kernel, token, *record)[:2]
 
-    def scan(self, inputs, record, lengths, cut=None, **options):
-        """Records over time, see `lstm_scan.lstm_scan`, which takes the options too."""
-        return lstm_scan.lstm_scan(self.kernel, inputs, record, lengths, cut, **options)
+    def scan(self, inputs, record, lengths, cut=None, returns="states"):
+        """Records over time, see `lstm_scan.lstm_scan`."""
+        return lstm_scan.lstm_scan([self.kernel], inputs, [record], lengths, cut, returns)
 
     def collect(self, inputs, counts):
         """Constant records after `counts` tokens, see `lstm_scan.collect_states`."""
@@ -80,10 +75,6 @@ class CellRecurrence:
 
     def inputs(self, tokens):
         return tf.transpose(tf.cast(tokens, self.dtype), (1, 0, 2))
-
-    @staticmethod
-    def step_inputs(tokens):
-        return tokens
 
     def zeros(self, rows):
         return self.from_states(tf.nest.flatten(self.cell.get_initial_state(batch_size=rows)))
@@ -105,8 +96,9 @@ class CellRecurrence:
         output, states = self.cell(features, states)
         return (output, *tf.nest.flatten(states))
 
-    def scan(self, inputs, record, lengths, cut=None, last=False):
+    def scan(self, inputs, record, lengths, cut=None, returns="states"):
         steps = inputs.shape[0] or tf.shape(inputs)[0]
+        kept = {"states": len(record), "outputs": 1, "last": 0}[returns]
 
         def body(t, record, arrays):
             state = tuple(cut_gradient(s, t, cut) for s in record) if cut else record
@@ -115,14 +107,17 @@ class CellRecurrence:
                 tf.where(valid, new, old)
                 for new, old in zip(self.step(inputs[t], state), record, strict=True)
             )
-            return t + 1, record, tuple(a.write(t + 1, s) for a, s in zip(arrays, record))
+            return t + 1, record, tuple(a.write(t, s) for a, s in zip(arrays, record))
 
-        arrays = () if last else lstm_scan.state_arrays(record, steps)
+        arrays = tuple(
+            tf.TensorArray(s.dtype, steps, element_shape=s.shape) for s in record[:kept]
+        )
         _, record, arrays = tf.while_loop(
             lambda t, *_: t < steps, body, (0, record, arrays), maximum_iterations=steps
         )
-        results = record if last else tuple(a.stack() for a in arrays)
-        return tuple(map(tf.stop_gradient, results)) if cut == 0 else results
+        results = tuple(a.stack() for a in arrays) if kept else record
+        results = tuple(map(tf.stop_gradient, results)) if cut == 0 else results
+        return results[0] if returns == "outputs" else results
 
     def collect(self, inputs, counts):
         record = self.zeros(tf.shape(inputs)[1])
@@ -136,21 +131,26 @@ def cut_gradient(state, t, cut):
     return tf.where(crosses, tf.stop_gradient(state), state)
 
 
-def at_counts(stack, counts):
+def at_counts(first, records, counts):
     """Records after `counts` tokens, from those of all steps.
 
     Args:
-        stack: tuple of `(time + 1, rows, width)`.
+        first: the record before the first step, tuple of `(rows, width)`.
+        records: those after each step, tuple of `(time, rows, width)`.
         counts: `(rows, anchors)` int32.
 
     Returns:
         tuple of `(rows, anchors, width)`.
     """
     row = tf.broadcast_to(tf.range(tf.shape(counts)[0])[:, None], tf.shape(counts))
-    return tuple(tf.gather_nd(s, tf.stack([counts, row], axis=-1)) for s in stack)
+    index = tf.stack([tf.maximum(counts - 1, 0), row], axis=-1)
+    return tuple(
+        tf.where(counts[..., None] > 0, tf.gather_nd(r, index), f[:, None])
+        for f, r in zip(first, records)
+    )
 
 
-def map_rows(function, *rows, blocks=None, least=32):
+def map_rows(function, *rows, blocks=None, least=8):
     """Applies a function to blocks of rows, one block per core, and joins the results.
 
     TensorFlow runs the blocks side by side; a compiled loop on its own runs on one core.

@@ -55,26 +55,15 @@ def sample_lstm_decoder(kernels, head, tokens, feed, states):
         tokens as they were fed, `(time, rows, features)`, and for each layer what
         `lstm_scan.lstm_forward` would return.
     """
-    steps, last = tf.shape(tokens)[0], recurrence.LSTMRecurrence.step_inputs
+    steps = tf.shape(tokens)[0]
 
     def body(t, output, states, fed, arrays):
         token = tf.where(feed[t][:, None], tokens[t], output)
-        below, after, written = token, [], []
-        for kernel, (h, c), (hs, cs, gates) in zip(kernels, states, arrays):
-            h, c, gate = lstm_scan.lstm_step(kernel, last(below), h, c)
-            written.append((hs.write(t + 1, h), cs.write(t + 1, c), gates.write(t, gate)))
-            after.append((h, c))
-            below = h
-        return t + 1, feed_forward(below, *head), after, fed.write(t, token), written
+        states, arrays = lstm_scan.stack_step(kernels, t, token, states, arrays)
+        return t + 1, feed_forward(states[-1][0], *head), states, fed.write(t, token), arrays
 
-    arrays = [
-        (
-            *lstm_scan.state_arrays(state, steps),
-            tf.TensorArray(tokens.dtype, steps, element_shape=(state[0].shape[0], k.shape[1])),
-        )
-        for state, k in zip(states, kernels)
-    ]
     fed = tf.TensorArray(tokens.dtype, steps, element_shape=tokens.shape[1:])
+    arrays = lstm_scan.stack_arrays(kernels, states, steps)
     loop = (0, tf.zeros_like(tokens[0]), states, fed, arrays)
     loop = tf.while_loop(lambda t, *_: t < steps, body, loop, maximum_iterations=steps)
     return loop[3].stack(), [tuple(a.stack() for a in layer) for layer in loop[4]]
@@ -177,13 +166,9 @@ class SegmentDecoder(keras.layers.Layer):
         if feed is not None:
             first = tf.ones_like(feed[:, :1])
             feed = tf.transpose(tf.concat([first, feed[:, 1:]], axis=1))
-        compiled = all(isinstance(r, recurrence.LSTMRecurrence) for r in stack)
-        sampled = feed is not None
-        if sampled and not (compiled and not self.feedback_gradient):
-            predicted = self._sample_step_by_step(stack, records, tokens, feed, drop_mask)
-        else:
-            predicted = self._layer_by_layer(stack, records, tokens, feed, drop_mask)
-        return tf.transpose(predicted, (1, 0, 2))
+        compiled = self._compiled(stack) and not self.feedback_gradient
+        predict = self._predict if feed is None or compiled else self._predict_step_by_step
+        return tf.transpose(predict(stack, records, tokens, feed, drop_mask), (1, 0, 2))
 
     def read(self, inputs, drop_mask=None):
         """Reads inputs from the zero state on and predicts a token at every step.
@@ -197,8 +182,7 @@ class SegmentDecoder(keras.layers.Layer):
         """
         stack = self._recurrences(None)
         records = [cell.zeros(tf.shape(inputs)[1]) for cell in stack]
-        predicted = self._layer_by_layer(stack, records, inputs, None, drop_mask)
-        return tf.transpose(predicted, (1, 0, 2))
+        return tf.transpose(self._predict(stack, records, inputs, None, drop_mask), (1, 0, 2))
 
     def _recurrences(self, embedding):
         return [
@@ -206,34 +190,41 @@ class SegmentDecoder(keras.layers.Layer):
             for i, cell in enumerate(self.cells)
         ]
 
+    @staticmethod
+    def _compiled(stack):
+        return all(isinstance(r, recurrence.LSTMRecurrence) for r in stack)
+
     def head(self, drop_mask):
         """Arguments of `feed_forward` after the first."""
         dtype = self.compute_dtype
         hidden = [tf.cast(v, dtype) for v in (self.hidden.kernel, self.hidden.bias)]
         return (*hidden, self.readout.masked_kernel(drop_mask), tf.cast(self.readout.bias, dtype))
 
-    def _layer_by_layer(self, stack, records, tokens, feed, drop_mask):
-        """What is fed is known, or sampled first; then every layer runs over all steps.
+    def _predict(self, stack, records, tokens, feed, drop_mask):
+        """What is fed is known, or sampled first; then the stack runs over all steps.
 
-        A fed-back output is a constant, so the forward run that samples fixes the
-        inputs, and back-propagation goes through each layer on its own.
+        A fed-back output is a constant, so the forward run that samples fixes the inputs.
         """
-        head, residuals = self.head(drop_mask), [None] * len(stack)
-        if feed is not None:
-            stop = tf.nest.map_structure(
-                tf.stop_gradient, ([r.kernel for r in stack], head, tokens, feed, records)
-            )
-            tokens, residuals = sample_lstm_decoder(*stop)
-            tokens = tf.stop_gradient(tokens)
-        steps, rows = tf.shape(tokens)[0], tf.shape(tokens)[1]
-        below, lengths = tokens, tf.fill([rows], steps)
-        for cell, record, kept in zip(stack, records, residuals):
-            known = {} if kept is None else {"residuals": kept}
-            inputs = cell.step_inputs(below)
-            below = cell.scan(inputs, record, lengths, self.truncation, **known)[0][1:]
-        return compiled_feed_forward(below, *head)
+        head, residuals = self.head(drop_mask), None
+        lengths = tf.fill([tf.shape(tokens)[1]], tf.shape(tokens)[0])
+        if self._compiled(stack):
+            kernels = [r.kernel for r in stack]
+            if feed is not None:
+                stop = (kernels, head, tokens, feed, records)
+                tokens, residuals = sample_lstm_decoder(
+                    *tf.nest.map_structure(tf.stop_gradient, stop)
+                )
+            outputs = lstm_scan.lstm_scan(
+                kernels, tokens, records, lengths, self.truncation, "outputs", residuals,
+                through_inputs=feed is None,
+            )  # fmt: skip
+        else:
+            outputs = tokens
+            for layer, record in zip(stack, records):
+                outputs = layer.scan(outputs, record, lengths, self.truncation, "outputs")
+        return compiled_feed_forward(outputs, *head)
 
-    def _sample_step_by_step(self, stack, records, tokens, feed, drop_mask):
+    def _predict_step_by_step(self, stack, records, tokens, feed, drop_mask):
         """Any cells, and gradient through the fed-back output: one differentiated loop."""
         head, cut = self.head(drop_mask), self.truncation
         steps = tokens.shape[0] or tf.shape(tokens)[0]

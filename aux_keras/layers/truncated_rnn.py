@@ -158,8 +158,9 @@ def constant_or_full(encoder, tokens, requests, starts):
     inputs, counts = encoder.inputs(tokens), tf.concat(starts, axis=1)
     if None in truncations:
         rows = tf.shape(tokens)[0]
-        stack = encoder.scan(inputs, encoder.zeros(rows), tf.fill([rows], time))
-        records = recurrence.at_counts(stack, counts)
+        first = encoder.zeros(rows)
+        steps = encoder.scan(inputs, first, tf.fill([rows], time))
+        records = recurrence.at_counts(first, steps, counts)
     else:  # no window starts behind `time - min(K)`; XLA cannot compile a run of no steps
         needed = time - min(truncations)
         needed = max(needed, 1) if isinstance(needed, int) else tf.maximum(needed, 1)
@@ -193,7 +194,7 @@ def window(encoder, tokens, start, lengths, before, truncation):
         encoder.inputs(merge_anchors(tokens)),
         tuple(map(merge_anchors, before)),
         merge_anchors(lengths),
-        last=True,
+        returns="last",
     )
     return tuple(split_anchors(r, anchors) for r in record)
 
