@@ -10,15 +10,18 @@ def drop_connect(inputs, kernel, bias):
     """`y_b = x_b K_b + bias`, with one kernel for all rows or one for each.
 
     Args:
-        inputs: `(..., rows, features)`.
+        inputs: `(rows, features)` or `(rows, time, features)`.
         kernel: `(features, units)`, or `(rows, features, units)`.
         bias: `(units,)`.
 
     Returns:
-        `(..., rows, units)`.
+        `(rows, units)` or `(rows, time, units)`.
     """
-    equation = "...i,ij->...j" if kernel.shape.rank == 2 else "...bi,bij->...bj"
-    return tf.einsum(equation, inputs, kernel) + bias
+    if kernel.shape.rank == 2:
+        return tf.tensordot(inputs, kernel, 1) + bias
+    if inputs.shape.rank == 3:
+        return inputs @ kernel + bias
+    return tf.einsum("bi,bij->bj", inputs, kernel) + bias
 
 
 @keras.saving.register_keras_serializable("aux_keras")
@@ -100,12 +103,8 @@ class DropConnectDense(keras.layers.Layer):
         if training and drop_mask is None and self.rate:
             key = tf.cast(self.seed_generator.next(), tf.int32)
             drop_mask = self.draw_mask(tf.shape(inputs)[0], key)
-        by_time = len(inputs.shape) == 3
-        if by_time:  # (time, batch, features): the mask goes with the last but one
-            inputs = tf.transpose(inputs, (1, 0, 2))
         bias = tf.cast(self.bias, self.compute_dtype)
-        outputs = drop_connect(inputs, self.masked_kernel(drop_mask), bias)
-        return tf.transpose(outputs, (1, 0, 2)) if by_time else outputs
+        return drop_connect(inputs, self.masked_kernel(drop_mask), bias)
 
     def compute_output_shape(self, inputs_shape, drop_mask_shape=None):
         return (*inputs_shape[:-1], self.units)

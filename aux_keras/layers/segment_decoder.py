@@ -12,13 +12,13 @@ def feed_forward(outputs, hidden_kernel, hidden_bias, kernel, bias):
     """The two-layer FFN on top of a decoder: `relu(h V + v) W + w`, at every step.
 
     Args:
-        outputs: `(..., rows, units)`, h.
+        outputs: `(rows, units)` or `(rows, time, units)`, h.
         hidden_kernel, hidden_bias: `(units, hidden)` and `(hidden,)`.
         kernel: `(hidden, features)`, or `(rows, hidden, features)` with DropConnect.
         bias: `(features,)`.
 
     Returns:
-        `(..., rows, features)`.
+        `(rows, features)` or `(rows, time, features)`.
     """
     hidden = tf.nn.relu(tf.tensordot(outputs, hidden_kernel, 1) + hidden_bias)
     return drop_connect(hidden, kernel, bias)
@@ -37,7 +37,10 @@ def teacher_probability(step, decay_steps):
     return tf.maximum(0.0, 1.0 - tf.cast(step, tf.float32) / decay_steps)
 
 
-compiled_feed_forward = tf.function(feed_forward, jit_compile=True)
+@tf.function(jit_compile=True)
+def feed_forward_over_time(outputs, *head):
+    """`feed_forward` of `(time, rows, units)`; returns `(rows, time, features)`."""
+    return feed_forward(tf.transpose(outputs, (1, 0, 2)), *head)
 
 
 @tf.function(jit_compile=True)
@@ -168,7 +171,7 @@ class SegmentDecoder(keras.layers.Layer):
             feed = tf.transpose(tf.concat([first, feed[:, 1:]], axis=1))
         compiled = self._compiled(stack) and not self.feedback_gradient
         predict = self._predict if feed is None or compiled else self._predict_step_by_step
-        return tf.transpose(predict(stack, records, tokens, feed, drop_mask), (1, 0, 2))
+        return predict(stack, records, tokens, feed, drop_mask)
 
     def read(self, inputs, drop_mask=None):
         """Reads inputs from the zero state on and predicts a token at every step.
@@ -182,7 +185,7 @@ class SegmentDecoder(keras.layers.Layer):
         """
         stack = self._recurrences(None)
         records = [cell.zeros(tf.shape(inputs)[1]) for cell in stack]
-        return tf.transpose(self._predict(stack, records, inputs, None, drop_mask), (1, 0, 2))
+        return self._predict(stack, records, inputs, None, drop_mask)
 
     def _recurrences(self, embedding):
         return [
@@ -222,7 +225,7 @@ class SegmentDecoder(keras.layers.Layer):
             outputs = tokens
             for layer, record in zip(stack, records):
                 outputs = layer.scan(outputs, record, lengths, self.truncation, "outputs")
-        return compiled_feed_forward(outputs, *head)
+        return feed_forward_over_time(outputs, *head)
 
     def _predict_step_by_step(self, stack, records, tokens, feed, drop_mask):
         """Any cells, and gradient through the fed-back output: one differentiated loop."""
@@ -251,7 +254,7 @@ class SegmentDecoder(keras.layers.Layer):
             (0, tf.zeros_like(tokens[0]), records, outputs),
             maximum_iterations=steps,
         )
-        return loop[3].stack()
+        return tf.transpose(loop[3].stack(), (1, 0, 2))
 
     def get_config(self):
         return {
