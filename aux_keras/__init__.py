@@ -15,10 +15,13 @@ if keras.backend.backend() != "tensorflow":
 from aux_keras.layers import (
     AnchorSampler,
     DropConnectDense,
+    LanguageModel,
     Prediction,
     Reconstruction,
     SegmentDecoder,
+    SequenceAutoencoder,
     TokenEmbedding,
+    TokenReadout,
     TruncatedRNN,
 )
 from aux_keras.models.auxiliary_classifier import AuxiliaryClassifier
@@ -28,9 +31,12 @@ __all__ = [
     "AnchorSampler",
     "AuxiliaryClassifier",
     "DropConnectDense",
+    "LanguageModel",
     "Prediction",
     "Reconstruction",
     "SegmentDecoder",
+    "SequenceAutoencoder",
     "TokenEmbedding",
+    "TokenReadout",
     "TruncatedRNN",
 ]

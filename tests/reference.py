@@ -42,8 +42,13 @@ def constant(states):
 
 
 def embed(model, x):
+    """`(1, features)` tokens, or `(1,)` characters, as the RNNs read them."""
     embedding = model.encoder.embedding
-    return x if embedding is None else x @ embedding.kernel + embedding.bias
+    if embedding is None:
+        return x
+    if embedding.vocabulary is not None:
+        return embedding.kernel[int(x[0])][None]
+    return x @ embedding.kernel + embedding.bias
 
 
 def read(model, tokens, count, truncation):
@@ -56,10 +61,32 @@ def read(model, tokens, count, truncation):
     return constant(states) if truncation == 0 else states
 
 
-def head(decoder, h, mask):
-    kernel = decoder.readout.kernel * (1.0 if mask is None else mask)
-    hidden = tf.nn.relu(h @ decoder.hidden.kernel + decoder.hidden.bias)
-    return hidden @ kernel + decoder.readout.bias
+def head(readout, h, mask):
+    if readout.hidden_units:
+        h = tf.nn.relu(h @ readout.hidden.kernel + readout.hidden.bias)
+    kernel = readout.output_layer.kernel * (1.0 if mask is None else mask)
+    return h @ kernel + readout.output_layer.bias
+
+
+def error(target, predicted):
+    """TokenLoss: squared error of a real token, cross-entropy of a character."""
+    if target.dtype.is_floating:
+        return tf.reduce_sum(tf.square(predicted - target))
+    return -tf.math.log(tf.nn.softmax(predicted)[0, int(target)])
+
+
+def feed_back(decoder, predicted, uniform):
+    """A decoder's own token: its output, or a character of its distribution."""
+    if uniform is None:
+        return predicted if decoder.feedback_gradient else tf.stop_gradient(predicted)
+    if decoder.feedback == "argmax":
+        return tf.constant([int(tf.argmax(predicted[0]))])
+    probability = tf.nn.softmax(predicted)[0].numpy()
+    total, character = probability[0], 0
+    while total <= uniform * probability.sum():
+        character += 1
+        total += probability[character]
+    return tf.constant([character])
 
 
 def cut(states, t, truncation):
@@ -79,7 +106,7 @@ def run_stack(decoder, stack, x, t):
     return x, after
 
 
-def decode(model, decoder, segment, states, feed, mask):
+def decode(model, decoder, segment, states, feed, uniform, mask):
     """Predicted tokens of a segment of l + 1 true ones."""
     if decoder.projections:
         states = [s @ p.kernel + p.bias for s, p in zip(states, decoder.projections)]
@@ -88,11 +115,11 @@ def decode(model, decoder, segment, states, feed, mask):
     for t in range(len(segment) - 1):
         x = segment[t : t + 1]
         if t > 0 and feed is not None and not feed[t]:
-            x = predicted[-1] if decoder.feedback_gradient else tf.stop_gradient(predicted[-1])
+            x = feed_back(decoder, predicted[-1], None if uniform is None else uniform[t - 1])
             if decoder.truncation and t % decoder.truncation == 0:
                 x = tf.stop_gradient(x)
         h, stack = run_stack(decoder, stack, embed(model, x), t)
-        predicted.append(head(decoder, h, mask))
+        predicted.append(head(decoder.readout, h, mask))
     return predicted
 
 
@@ -106,11 +133,11 @@ def predict_stacked(model, task, segment, states, mask):
         if task.truncation == 0:
             states = constant(states)
         h, stack = run_stack(task.decoder, stack, states[0], t)
-        predicted.append(head(task.decoder, h, mask))
+        predicted.append(head(task.decoder.readout, h, mask))
     return predicted
 
 
-def segment_error(model, task, tokens, anchor, start, length, feed, mask):
+def segment_error(model, task, tokens, anchor, start, length, feed, uniform, mask):
     """L_i of equation 2, for one anchor of one example."""
     if length == 0:
         return 0.0
@@ -121,19 +148,55 @@ def segment_error(model, task, tokens, anchor, start, length, feed, mask):
         predicted = predict_stacked(model, task, segment, read(model, tokens, anchor, 0), mask)
     else:
         states = read(model, tokens, anchor + 1, task.truncation)
-        predicted = decode(model, task.decoder, segment, states, feed, mask)
-    return sum(tf.reduce_sum(tf.square(x - segment[t + 1])) for t, x in enumerate(predicted))
+        predicted = decode(model, task.decoder, segment, states, feed, uniform, mask)
+    return sum(error(segment[t + 1], x) for t, x in enumerate(predicted))
 
 
-def auxiliary_loss(model, task, tokens, draws):
+def language_model_error(model, task, tokens, mask):
+    """Dai & Le: the main RNN predicts every next token of a whole sequence."""
+    states, total = zeros(model.encoder.cell), 0.0
+    for t in range(len(tokens) - 1):
+        states = step(
+            model.encoder.cell, embed(model, tokens[t : t + 1]), cut(states, t, task.truncation)
+        )
+        states = constant(states) if task.truncation == 0 else states
+        total += error(tokens[t + 1], head(task.readout, states[0], mask))
+    return total
+
+
+def autoencoder_error(model, task, tokens, mask):
+    """Dai & Le: the main RNN reads a sequence, then writes it, fed zero and then the truth."""
+    states, total = read(model, tokens, len(tokens), task.truncation), 0.0
+    for t in range(len(tokens)):
+        x = tokens[t - 1 : t] if t else tf.zeros_like(tokens[:1])
+        states = step(model.encoder.cell, embed(model, x), cut(states, t, task.truncation))
+        states = constant(states) if task.truncation == 0 else states
+        total += error(tokens[t], head(task.readout, states[0], mask))
+    return total
+
+
+def auxiliary_loss(model, task, tokens, draws, lengths):
     """Equation 1 over a batch."""
     total, count = 0.0, 0
     for b in range(len(tokens)):
-        for i in range(task.num_anchors):
+        for i in range(draws.segments.lengths.shape[1]):
             anchor, start, length = (int(field[b, i]) for field in draws.segments)
-            feed = draws.feed[b, i].numpy() if draws.feed.shape[-1] else None
+            feed, uniform = (
+                draw[b, i].numpy() if draw.shape[-1] else None
+                for draw in (draws.feed, draws.uniform)
+            )
             mask = draws.mask[b, i] if draws.mask.shape[-1] else None
-            total += segment_error(model, task, tokens[b], anchor, start, length, feed, mask)
+            valid = tokens[b][: int(lengths[b])]
+            if type(task).__name__ == "LanguageModel":
+                total += language_model_error(model, task, valid, mask)
+                length = len(valid) - 1
+            elif type(task).__name__ == "SequenceAutoencoder":
+                total += autoencoder_error(model, task, valid, mask)
+                length = len(valid)
+            else:
+                total += segment_error(
+                    model, task, tokens[b], anchor, start, length, feed, uniform, mask
+                )
             count += length
     return total / count if count else tf.constant(0.0)
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 import aux_keras as ak
 from aux_keras.layers import auxiliary_loss, randomness
-from aux_keras.layers.segment_decoder import teacher_probability
+from aux_keras.layers.scheduled_sampling import teacher_probability
 
 RNG = np.random.default_rng(0)
 

@@ -9,7 +9,7 @@ import aux_keras as ak
 from aux_keras.layers import randomness
 from tests import reference
 
-TIME, SEGMENT, FEATURES, CLASSES, UNITS = 11, 4, 2, 3, 5
+TIME, SEGMENT, FEATURES, CLASSES, UNITS, VOCABULARY = 11, 4, 2, 3, 5, 6
 LENGTHS = [1, 2, SEGMENT, SEGMENT + 1, 8, TIME]
 LABELS = [0, 1, 2, 0, 1, 2]
 TRUNCATIONS = [None, 0, 1, 3, TIME + 2]
@@ -23,7 +23,10 @@ def build(cell="lstm", supervised=3, truncation=3, n=1, r=None, p=None, tasks="r
     common = dict(num_anchors=n, segment_length=SEGMENT, truncation=truncation,
                   hidden_units=6, drop_rate=0.5)  # fmt: skip
     r, p = dict(r or {}), dict(p or {})
+    whole = dict(truncation=truncation, hidden_units=6, drop_rate=0.5)
     auxiliary = {
+        "l": lambda: ak.LanguageModel(**whole),
+        "s": lambda: ak.SequenceAutoencoder(**whole),
         "r": lambda: ak.Reconstruction(
             cells(r.pop("layers", 2), r.pop("units", UNITS)), **{**common, **r}
         ),
@@ -34,7 +37,8 @@ def build(cell="lstm", supervised=3, truncation=3, n=1, r=None, p=None, tasks="r
         CLASSES, CELLS[cell](UNITS), supervised, classifier_units=6, drop_rate=0.5,
         auxiliary=[auxiliary[t]() for t in tasks], sampling_decay_steps=100, seed=3, **options,
     )  # fmt: skip
-    model.build({"tokens": (None, TIME, FEATURES), "lengths": (None,)})
+    shape = (None, TIME) if model.vocabulary else (None, TIME, FEATURES)
+    model.build({"tokens": shape, "lengths": (None,)})
     model.compile("sgd", "sparse_categorical_crossentropy")
     model.training_step.assign(50)  # half of the inputs of a decoder are its own outputs
     rng = np.random.default_rng(0)
@@ -43,9 +47,11 @@ def build(cell="lstm", supervised=3, truncation=3, n=1, r=None, p=None, tasks="r
     return model
 
 
-def batch():
+def batch(model):
     rng = np.random.default_rng(1)
     tokens = tf.constant(rng.normal(size=(len(LENGTHS), TIME, FEATURES)), tf.float32)
+    if model.vocabulary:
+        tokens = tf.constant(rng.integers(0, VOCABULARY, (len(LENGTHS), TIME)), tf.int32)
     return {"tokens": tokens, "lengths": tf.constant(LENGTHS)}, tf.constant(LABELS)
 
 
@@ -74,7 +80,7 @@ def slow(model, x, y):
     ]
     with tf.GradientTape() as tape:
         named = {
-            f"{task.name}_loss": reference.auxiliary_loss(model, task, x["tokens"], d)
+            f"{task.name}_loss": reference.auxiliary_loss(model, task, x["tokens"], d, x["lengths"])
             for task, d in zip(model.auxiliary, draws)
         }
         named["auxiliary_loss"] = sum(named.values())
@@ -86,7 +92,7 @@ def slow(model, x, y):
 
 
 def assert_equal(model):
-    x, y = batch()
+    x, y = batch(model)
     (losses, gradients), (wanted, wanted_gradients) = fast(model, x, y), slow(model, x, y)
     for name, value in wanted.items():
         np.testing.assert_allclose(losses[name], value, rtol=1e-5, atol=1e-5, err_msg=name)
@@ -134,9 +140,43 @@ def test_every_option(cell, options):
     assert_equal(build(cell, **options))
 
 
-def test_whole_step_under_xla():
-    model = build(n=3)
-    x, y = batch()
+def characters(**options):
+    return build(embedding=ak.TokenEmbedding(4, vocabulary=VOCABULARY), **options)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("truncation", TRUNCATIONS)
+def test_characters(cell, n, truncation):
+    assert_equal(characters(cell=cell, supervised=truncation, truncation=truncation, n=n))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(r=dict(feedback="argmax")),
+        dict(r=dict(hidden_units=None), p=dict(hidden_units=None)),
+        dict(r=dict(drop_per="batch", placement="past", reverse=False)),
+        dict(p=dict(structure="decoder", layers=2)),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("cell", CELLS)
+def test_options_of_characters(cell, options):
+    assert_equal(characters(cell=cell, **options))
+
+
+@pytest.mark.parametrize("make", [build, characters])
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("truncation", TRUNCATIONS)
+def test_language_model_and_sequence_autoencoder(make, cell, truncation):
+    assert_equal(make(cell=cell, truncation=truncation, tasks="ls"))
+
+
+@pytest.mark.parametrize("make", [build, characters])
+def test_whole_step_under_xla(make):
+    model = make(n=3, tasks="rpls")
+    x, y = batch(model)
     key = model.key(0, model.training_step)
 
     @tf.function(jit_compile=True)

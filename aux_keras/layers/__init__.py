@@ -3,20 +3,26 @@
 from aux_keras.layers.anchor_sampler import AnchorSampler, Segments, gather_segments
 from aux_keras.layers.auxiliary_loss import normalized_auxiliary_loss, segment_loss, token_loss
 from aux_keras.layers.drop_connect import DropConnectDense
+from aux_keras.layers.language_model import LanguageModel
 from aux_keras.layers.prediction import Prediction
 from aux_keras.layers.reconstruction import Reconstruction
 from aux_keras.layers.segment_decoder import SegmentDecoder
+from aux_keras.layers.sequence_autoencoder import SequenceAutoencoder
 from aux_keras.layers.token_embedding import TokenEmbedding
+from aux_keras.layers.token_readout import TokenReadout
 from aux_keras.layers.truncated_rnn import TruncatedRNN
 
 __all__ = [
     "AnchorSampler",
     "DropConnectDense",
+    "LanguageModel",
     "Prediction",
     "Reconstruction",
     "SegmentDecoder",
     "Segments",
+    "SequenceAutoencoder",
     "TokenEmbedding",
+    "TokenReadout",
     "TruncatedRNN",
     "gather_segments",
     "normalized_auxiliary_loss",

@@ -116,13 +116,13 @@ def gather_segments(tokens, segments, segment_length, reverse=False):
     """The slices of `segments`; positions behind a shorter slice repeat valid tokens.
 
     Args:
-        tokens: `(batch, time, features)`.
+        tokens: `(batch, time, features)`, or `(batch, time)` characters.
         segments: `Segments`.
         segment_length: int, l.
         reverse: bool, whether to reverse each slice (section 5.4).
 
     Returns:
-        `(batch, anchors, segment_length + 1, features)`.
+        `(batch, anchors, segment_length + 1, features)`, or without the last axis.
     """
     steps = tf.minimum(tf.range(segment_length + 1), segments.lengths[..., None])
     if reverse:

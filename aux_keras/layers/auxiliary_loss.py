@@ -4,17 +4,23 @@ import tensorflow as tf
 
 
 def token_loss(targets, predictions):
-    """TokenLoss of real tokens: the squared L2 distance, summed over features.
+    """TokenLoss of section 3.4, by the type of the targets.
+
+    Real tokens: the squared L2 distance, summed over features. Characters: the
+    cross-entropy between the true one and the predicted distribution.
 
     Args:
-        targets: `(..., features)`, true tokens.
-        predictions: `(..., features)`.
+        targets: `(..., features)`, true tokens; or integers `(...)`.
+        predictions: `(..., features)`; or logits `(..., vocabulary)`.
 
     Returns:
         `(...)`, float32.
     """
     # float32: sums over hundreds of tokens lose their last digits in half precision.
-    difference = tf.cast(targets, tf.float32) - tf.cast(predictions, tf.float32)
+    predictions = tf.cast(predictions, tf.float32)
+    if not targets.dtype.is_floating:
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(targets, predictions)
+    difference = tf.cast(targets, tf.float32) - predictions
     return tf.reduce_sum(tf.square(difference), axis=-1)
 
 

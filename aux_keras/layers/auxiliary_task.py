@@ -15,13 +15,14 @@ class Draws(NamedTuple):
     """All that is random in a task for one batch; the first axis of each is `batch`.
 
     `segments`: where the segments are. `feed`: `(batch, anchors, l)` bool, whether the
-    decoder is fed the true token. `mask`: DropConnect masks `(batch, anchors, hidden,
-    features)`. The last two are `(batch, anchors, 0)` where true tokens are always fed,
-    or nothing is dropped.
+    decoder is fed the true token. `uniform`: `(batch, anchors, l)` in [0, 1), what fed-back
+    characters are drawn by. `mask`: DropConnect masks `(batch, anchors, hidden, features)`.
+    The last three are `(batch, anchors, 0)` where they are not needed.
     """
 
     segments: Segments
     feed: tf.Tensor
+    uniform: tf.Tensor
     mask: tf.Tensor
 
 
@@ -32,7 +33,7 @@ class AuxiliaryTask(keras.layers.Layer):
     starts from, and predicts in `predict`.
 
     Call arguments:
-        tokens: `(batch, time, features)`.
+        tokens: `(batch, time, features)`, or characters `(batch, time)`.
         draws: `Draws` of the batch.
         record: the main RNN's record at `window(draws)`, tensors
             `(batch, anchors, width)`.
@@ -51,6 +52,7 @@ class AuxiliaryTask(keras.layers.Layer):
         self.truncation = check_truncation("truncation", truncation)
         self.decoder_truncation = decoder_truncation
         self.reverse = reverse
+        self.characters = False  # until it is built for them
         self.num_anchors = num_anchors
         self.segment_length = segment_length
         self.placement = placement
@@ -83,28 +85,26 @@ class AuxiliaryTask(keras.layers.Layer):
         """
         segments = self.sampler(lengths, key=randomness.fold_in(key, 0))
         rows, n = tf.shape(lengths)[0], self.num_anchors
-        feed, mask, readout = tf.zeros((rows, n, 0), tf.bool), tf.zeros((rows, n, 0)), self.readout
+        feed, uniform, mask = tf.zeros((rows, n, 0), tf.bool), *[tf.zeros((rows, n, 0))] * 2
         if self.samples and feed_probability is not None:
             shape = (rows, n, self.segment_length)
             feed = randomness.uniform(randomness.fold_in(key, 1), shape) < feed_probability
-        if training and readout.rate:
-            mask = readout.draw_mask(rows * n, randomness.fold_in(key, 2))
-            shape = (rows, n, *readout.kernel.shape)
-            per_example = readout.per == "example"
-            mask = tf.reshape(mask, shape) if per_example else tf.broadcast_to(mask, shape)
-        return Draws(segments, feed, mask)
+            if self.characters:
+                uniform = randomness.uniform(randomness.fold_in(key, 3), shape)
+        if training:
+            mask = self.readout.draw_mask(rows * n, randomness.fold_in(key, 2))
+            mask = tf.reshape(mask, (rows, n, *mask.shape[1:]))
+        return Draws(segments, feed, uniform, mask)
 
     def call(self, tokens, draws, record, encoder, embedding=None):
         slices = gather_segments(tokens, draws.segments, self.segment_length, self.reverse)
-        slices = merge_anchors(slices)
-        predicted = self.predict(
-            slices,
-            tuple(map(merge_anchors, record)),
-            merge_anchors(draws.feed) if draws.feed.shape[-1] != 0 else None,
-            merge_anchors(draws.mask) if draws.mask.shape[-1] != 0 else None,
-            encoder,
-            embedding,
-        )
+        slices, record = merge_anchors(slices), tuple(map(merge_anchors, record))
+        drawn = {
+            name: merge_anchors(draw) if draw.shape[-1] != 0 else None
+            for name, draw in draws._asdict().items()
+            if name != "segments"
+        }
+        predicted = self.predict(slices, record, encoder, embedding, **drawn)
         losses = token_loss(slices[:, 1:], predicted)
         losses = tf.reshape(losses, (-1, self.num_anchors, self.segment_length))
         return segment_loss(losses, draws.segments.lengths), draws.segments.lengths

@@ -7,7 +7,8 @@ of a stack take a step together, so that what one hands to the next stays in cac
 Under XLA a loop runs on one core; `map_rows` gives every core rows of its own.
 
 Shapes: `time` steps, `rows` (sequences or segments), `units`, `features`. Sequences
-are time-major, `(time, rows, features)`.
+are time-major, `(time, rows, features)`; or `(time, rows)` integers, which stand for
+one-hot features and become such one step at a time.
 """
 
 import keras
@@ -45,6 +46,13 @@ def lstm_step(kernel, x, h, c):
     i, f, g, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
     c = f * c + i * g
     return o * tf.tanh(c), c, tf.concat([i, f, g, o], -1)
+
+
+def as_features(tokens, kernel, units):
+    """`(rows, features)` tokens as they are; `(rows,)` integers as one-hot features."""
+    if tokens.dtype.is_floating:
+        return tokens
+    return tf.one_hot(tokens, kernel.shape[0] - units - 1, dtype=kernel.dtype)
 
 
 def lstm_step_gradient(kernel, x, h, c, next_c, gates, dh, dc):
@@ -125,11 +133,11 @@ def lstm_forward(kernels, inputs, states, lengths):
         per layer `(hs, cs, gates)`: states before each step and after the last,
         `(time + 1, rows, units)`, and gates `(time, rows, 4 * units)`.
     """
-    steps = tf.shape(inputs)[0]
+    steps, units = tf.shape(inputs)[0], states[0][0].shape[-1]
 
     def body(t, states, arrays):
-        valid = (t < lengths)[:, None]
-        return t + 1, *stack_step(kernels, t, inputs[t], states, arrays, valid)
+        x, valid = as_features(inputs[t], kernels[0], units), (t < lengths)[:, None]
+        return t + 1, *stack_step(kernels, t, x, states, arrays, valid)
 
     loop = (0, states, stack_arrays(kernels, states, steps))
     loop = tf.while_loop(lambda t, *_: t < steps, body, loop, maximum_iterations=steps)
@@ -174,7 +182,10 @@ def lstm_backward(kernels, inputs, lengths, cut, residuals, dsteps, dlast, throu
             else:
                 dh = dh + dx
             zeros = tf.zeros_like(dh)
-            x = residuals[layer - 1][0][t + 1] if layer else inputs[t]
+            if layer:
+                x = residuals[layer - 1][0][t + 1]
+            else:
+                x = as_features(inputs[t], kernels[0], widths[0])
             dkernel, new_dh, dx, new_dc = lstm_step_gradient(
                 transposed[layer], x, hs[t], cs[t], cs[t + 1], gates[t],
                 tf.where(valid, dh, zeros), tf.where(valid, dc, zeros),
@@ -187,7 +198,7 @@ def lstm_backward(kernels, inputs, lengths, cut, residuals, dsteps, dlast, throu
         return t - 1, dkernels, dinputs.write(t, dx), dstates
 
     width = inputs.shape[-1] if through_inputs else 0
-    dinputs = tf.TensorArray(inputs.dtype, steps, element_shape=(inputs.shape[1], width))
+    dinputs = tf.TensorArray(kernels[0].dtype, steps, element_shape=(inputs.shape[1], width))
     loop = (steps - 1, [tf.zeros_like(k) for k in kernels], dinputs, dlast)
     loop = tf.while_loop(lambda t, *_: t >= 0, body, loop, maximum_iterations=steps)
     return loop[1], loop[2].stack(), loop[3]
@@ -208,18 +219,19 @@ def lstm_scan(
             first. None: never. 0: the results are constants.
         returns: `"states"`, `"outputs"` or `"last"`, see below.
         residuals: results of `lstm_forward` if they are known already.
-        through_inputs: bool, whether gradient passes on to the inputs.
+        through_inputs: bool, whether gradient passes on to the inputs, if they are real.
 
     Returns:
         Of the top layer: `(h, c)` after each step, `(time, rows, units)`; or h alone of
         these; or `(h, c)` after the last step, `(rows, units)`.
     """
     layers, every = len(kernels), tf.constant(cut) if cut else tf.shape(inputs)[0] + 1
+    through_inputs = through_inputs and inputs.dtype.is_floating
 
     @tf.custom_gradient
     def scan(inputs, *flat):
         # Constants: an eager tape would otherwise differentiate the compiled loop too.
-        inputs, *flat = map(tf.stop_gradient, (inputs, *flat))
+        inputs, *flat = (tf.stop_gradient(v) for v in (inputs, *flat))
         kernels, states = flat[:layers], list(zip(flat[layers::2], flat[layers + 1 :: 2]))
         kept = residuals or lstm_forward(kernels, inputs, states, lengths)
         hs, cs, _ = kept[-1]
@@ -245,21 +257,21 @@ def lstm_scan(
 def lstm_collect(kernel, inputs, h, c, counts):
     """`collect_states` of the LSTM, compiled."""
 
-    def step(x, state):
-        return lstm_step(kernel, x, *state)[:2]
+    def step(t, state):
+        return lstm_step(kernel, as_features(inputs[t], kernel, h.shape[-1]), *state)[:2]
 
-    return collect_states(step, inputs, (h, c), counts)
+    return collect_states(step, tf.shape(inputs)[0], (h, c), counts)
 
 
-def collect_states(step, inputs, state, counts, chunk=64):
+def collect_states(step, steps, state, counts, chunk=64):
     """States after given numbers of tokens, from one forward run that keeps no others.
 
     Runs in chunks; of each chunk's states the wanted ones are gathered and the rest
     dropped, so that memory does not grow with time.
 
     Args:
-        step: function of `(inputs[t], state)` that returns the next state.
-        inputs: `(time, rows, features)`.
+        step: function of `(t, state)` that returns the state after step `t`.
+        steps: int scalar, number of steps.
         state: tuple of `(rows, width)`, before the first token.
         counts: `(rows, anchors)` int32 in [0, time], numbers of tokens read.
         chunk: number of states held at once.
@@ -267,13 +279,13 @@ def collect_states(step, inputs, state, counts, chunk=64):
     Returns:
         tuple of `(rows, anchors, width)`, one per state.
     """
-    steps, rows = tf.shape(inputs)[0], tf.shape(counts)[0]
+    rows = tf.shape(counts)[0]
     row = tf.broadcast_to(tf.range(rows)[:, None], tf.shape(counts))
     picked = tuple(tf.repeat(s[:, None], counts.shape[1], axis=1) for s in state)
 
     def run_chunk(first, state, picked):
         def body(t, state, arrays):
-            state = step(inputs[first + t], state)
+            state = step(first + t, state)
             return t + 1, state, tuple(a.write(t, s) for a, s in zip(arrays, state))
 
         arrays = tuple(tf.TensorArray(s.dtype, chunk, element_shape=s.shape) for s in state)

@@ -27,8 +27,7 @@ class Prediction(AuxiliaryTask):
         num_anchors: int, n, segments per sequence.
         segment_length: int, l, predicted tokens per segment.
         truncation: int steps of back-propagation in the main RNN; None for all, 0 for none.
-        hidden_units: int, width of the FFN on top.
-        drop_rate: float, DropConnect rate of the FFN's second layer.
+        hidden_units, drop_rate: of the readout, see `TokenReadout`.
         structure: `"stacked"` or `"decoder"`.
         decoder_truncation: `"same"` as `truncation`, or a truncation inside `cells`.
         drop_per: `"example"` or `"batch"`, see `DropConnectDense`.
@@ -62,8 +61,9 @@ class Prediction(AuxiliaryTask):
             dtype=self.dtype_policy, name="decoder",
         )  # fmt: skip
 
-    def build_task(self, features, encoder_states, encoder_units, token_units):
+    def build_task(self, features, encoder_states, encoder_units, token_units, characters=False):
         """Builds by hand what is not on the inference path, see `Reconstruction`."""
+        self.characters = characters
         if self.structure == "stacked":
             self.decoder.build((None, None, features), None, (encoder_units,))
         else:
@@ -81,14 +81,14 @@ class Prediction(AuxiliaryTask):
         anchors = draws.segments.anchors
         return (anchors, 0) if self.structure == "stacked" else (anchors + 1, self.truncation)
 
-    def predict(self, segments, record, feed, drop_mask, encoder, embedding):
+    def predict(self, segments, record, encoder, embedding, feed, uniform, mask):
         if self.structure == "decoder":
             states = encoder.states(record)
-            return self.decoder(segments, states, drop_mask=drop_mask, embedding=embedding)
+            return self.decoder(segments, states, drop_mask=mask, embedding=embedding)
         inputs = encoder.inputs(segments[:, :-1])
         lengths = tf.fill([tf.shape(segments)[0]], tf.shape(inputs)[0])
         outputs = encoder.scan(inputs, record, lengths, self.truncation, "outputs")
-        return self.decoder.read(outputs, drop_mask)
+        return self.decoder.read(outputs, mask)
 
     def get_config(self):
         decoder = self.decoder.get_config()

@@ -20,13 +20,12 @@ class Reconstruction(AuxiliaryTask):
         num_anchors: int, n, segments per sequence.
         segment_length: int, l, predicted tokens per segment.
         truncation: int steps of back-propagation in the main RNN; None for all, 0 for none.
-        hidden_units: int, width of the decoder's FFN.
-        drop_rate: float, DropConnect rate of the FFN's second layer.
+        hidden_units, drop_rate: of the readout, see `TokenReadout`.
         placement: `"spill"`, `"past"` or `"immediate"`, see `AnchorSampler`.
         reverse: bool, whether to reverse a segment before it is fed and predicted.
         decoder_truncation: `"same"` as `truncation`, or a truncation inside the decoder.
         drop_per: `"example"` or `"batch"`, see `DropConnectDense`.
-        feedback_gradient: bool, see `SegmentDecoder`.
+        feedback, feedback_gradient: see `SegmentDecoder`.
 
     Call arguments, Returns: see `AuxiliaryTask`.
 
@@ -44,7 +43,7 @@ class Reconstruction(AuxiliaryTask):
     def __init__(
         self, cells, num_anchors, segment_length, truncation, hidden_units, drop_rate,
         placement="spill", reverse=True, decoder_truncation="same", drop_per="example",
-        feedback_gradient=False, name="reconstruction", **kwargs,
+        feedback="sample", feedback_gradient=False, name="reconstruction", **kwargs,
     ):  # fmt: skip
         if placement == "future":
             raise ValueError(f"`placement` must be 'spill', 'past' or 'immediate'. {placement=}")
@@ -53,20 +52,22 @@ class Reconstruction(AuxiliaryTask):
             name=name, **kwargs,
         )  # fmt: skip
         self.decoder = SegmentDecoder(
-            cells, hidden_units, drop_rate, self.inner_truncation, drop_per, feedback_gradient,
-            dtype=self.dtype_policy, name="decoder",
+            cells, hidden_units, drop_rate, self.inner_truncation, drop_per, feedback,
+            feedback_gradient, dtype=self.dtype_policy, name="decoder",
         )  # fmt: skip
 
-    def build_task(self, features, encoder_states, encoder_units, token_units):
+    def build_task(self, features, encoder_states, encoder_units, token_units, characters=False):
         """Builds the decoder by hand: it is not on the inference path.
 
         Args:
-            features: int, width of a token.
+            features: int, width of a token, or number of characters.
             encoder_states: list of int, widths of the main RNN's states.
             encoder_units: int, width of the main RNN's output.
             token_units: int, width of an embedded token.
+            characters: bool, whether tokens are characters.
         """
         del encoder_units
+        self.characters = characters
         shapes = [(None, width) for width in encoder_states]
         self.decoder.build((None, None, features), shapes, token_units and (token_units,))
         self.built = True
@@ -83,13 +84,15 @@ class Reconstruction(AuxiliaryTask):
         """`(counts, truncation)` of the state wanted: it has read the anchor's token."""
         return draws.segments.anchors + 1, self.truncation
 
-    def predict(self, segments, record, feed, drop_mask, encoder, embedding):
+    def predict(self, segments, record, encoder, embedding, feed, uniform, mask):
         states = encoder.states(record)
-        return self.decoder(segments, states, feed=feed, drop_mask=drop_mask, embedding=embedding)
+        return self.decoder(
+            segments, states, feed=feed, uniform=uniform, drop_mask=mask, embedding=embedding
+        )
 
     def get_config(self):
         decoder = self.decoder.get_config()
-        names = ("cells", "hidden_units", "drop_rate", "drop_per", "feedback_gradient")
+        names = ("cells", "hidden_units", "drop_rate", "drop_per", "feedback", "feedback_gradient")
         return {
             **super().get_config(),
             **{name: decoder[name] for name in names},

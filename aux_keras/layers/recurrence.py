@@ -38,8 +38,8 @@ class LSTMRecurrence:
         self.kernel = tf.concat([recurrent, kernel, bias[None]], axis=0)
 
     def inputs(self, tokens):
-        """`(rows, time, features)` tokens as the scan reads them, time-major."""
-        return tf.transpose(tf.cast(tokens, self.dtype), (1, 0, 2))
+        """Tokens, rows first, as the scan reads them, see `time_major`."""
+        return time_major(tokens, self.dtype)
 
     def zeros(self, rows):
         """The record before the first token."""
@@ -53,8 +53,9 @@ class LSTMRecurrence:
         return tuple(record)
 
     def step(self, token, record):
-        """The record after one more token, `(rows, features)`."""
-        return lstm_scan.lstm_step(self.kernel, token, *record)[:2]
+        """The record after one more token, `(rows, features)`, or `(rows,)` characters."""
+        features = lstm_scan.as_features(token, self.kernel, self.units)
+        return lstm_scan.lstm_step(self.kernel, features, *record)[:2]
 
     def scan(self, inputs, record, lengths, cut=None, returns="states"):
         """Records over time, see `lstm_scan.lstm_scan`."""
@@ -74,7 +75,7 @@ class CellRecurrence:
         self.cell, self.embedding, self.dtype = cell, embedding, dtype
 
     def inputs(self, tokens):
-        return tf.transpose(tf.cast(tokens, self.dtype), (1, 0, 2))
+        return time_major(tokens, self.dtype)
 
     def zeros(self, rows):
         return self.from_states(tf.nest.flatten(self.cell.get_initial_state(batch_size=rows)))
@@ -90,7 +91,7 @@ class CellRecurrence:
         return tuple(record[1:])
 
     def step(self, token, record):
-        """The record after one more token, `(rows, features)`."""
+        """The record after one more token, `(rows, features)`, or `(rows,)` characters."""
         features = token if self.embedding is None else self.embedding(token)
         states = tf.nest.pack_sequence_as(self.cell.state_size, list(record[1:]))
         output, states = self.cell(features, states)
@@ -109,9 +110,7 @@ class CellRecurrence:
             )
             return t + 1, record, tuple(a.write(t, s) for a, s in zip(arrays, record))
 
-        arrays = tuple(
-            tf.TensorArray(s.dtype, steps, element_shape=s.shape) for s in record[:kept]
-        )
+        arrays = tuple(tf.TensorArray(s.dtype, steps, element_shape=s.shape) for s in record[:kept])
         _, record, arrays = tf.while_loop(
             lambda t, *_: t < steps, body, (0, record, arrays), maximum_iterations=steps
         )
@@ -121,8 +120,17 @@ class CellRecurrence:
 
     def collect(self, inputs, counts):
         record = self.zeros(tf.shape(inputs)[1])
-        collected = lstm_scan.collect_states(self.step, inputs, record, counts)
+        collected = lstm_scan.collect_states(
+            lambda t, record: self.step(inputs[t], record), tf.shape(inputs)[0], record, counts
+        )
         return tuple(map(tf.stop_gradient, collected))
+
+
+def time_major(tokens, dtype):
+    """`(rows, time, features)` to `(time, rows, features)`; characters `(rows, time)` alike."""
+    if tokens.shape.rank == 2:
+        return tf.transpose(tokens)
+    return tf.transpose(tf.cast(tokens, dtype), (1, 0, 2))
 
 
 def cut_gradient(state, t, cut):

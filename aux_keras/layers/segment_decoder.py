@@ -4,66 +4,37 @@ import keras
 import tensorflow as tf
 
 from aux_keras.layers import lstm_scan, recurrence
-from aux_keras.layers.drop_connect import DropConnectDense, drop_connect
+from aux_keras.layers.scheduled_sampling import FEEDBACKS, choose, own_token
+from aux_keras.layers.token_readout import TokenReadout, feed_forward, feed_forward_over_time
 from aux_keras.layers.truncated_rnn import check_truncation
 
 
-def feed_forward(outputs, hidden_kernel, hidden_bias, kernel, bias):
-    """The two-layer FFN on top of a decoder: `relu(h V + v) W + w`, at every step.
-
-    Args:
-        outputs: `(rows, units)` or `(rows, time, units)`, h.
-        hidden_kernel, hidden_bias: `(units, hidden)` and `(hidden,)`.
-        kernel: `(hidden, features)`, or `(rows, hidden, features)` with DropConnect.
-        bias: `(features,)`.
-
-    Returns:
-        `(rows, features)` or `(rows, time, features)`.
-    """
-    hidden = tf.nn.relu(tf.tensordot(outputs, hidden_kernel, 1) + hidden_bias)
-    return drop_connect(hidden, kernel, bias)
-
-
-def teacher_probability(step, decay_steps):
-    """Epsilon of scheduled sampling: falls linearly from 1 to 0 (sections 3.3, 4.1).
-
-    Args:
-        step: int scalar, training steps done, over all phases.
-        decay_steps: int, steps until 0.
-
-    Returns:
-        float32 scalar in [0, 1], the probability of feeding the true token.
-    """
-    return tf.maximum(0.0, 1.0 - tf.cast(step, tf.float32) / decay_steps)
-
-
 @tf.function(jit_compile=True)
-def feed_forward_over_time(outputs, *head):
-    """`feed_forward` of `(time, rows, units)`; returns `(rows, time, features)`."""
-    return feed_forward(tf.transpose(outputs, (1, 0, 2)), *head)
-
-
-@tf.function(jit_compile=True)
-def sample_lstm_decoder(kernels, head, tokens, feed, states):
+def sample_lstm_decoder(kernels, readout, tokens, feed, uniform, states, feedback):
     """Runs a decoder of plain LSTMs forward on its own outputs, where `feed` is False.
 
     Args:
         kernels: one kernel per layer, see `lstm_scan.lstm_step`.
-        head: arguments of `feed_forward` after the first.
-        tokens: `(time, rows, features)`, the true tokens.
+        readout: arguments of `feed_forward` after the first.
+        tokens: `(time, rows, features)`, the true tokens; or `(time, rows)` characters.
         feed: `(time, rows)` bool, whether to feed the true token.
+        uniform: `(time, rows)` draws for characters, None for real tokens.
         states: one `(h, c)` per layer.
+        feedback: see `scheduled_sampling.own_token`.
 
     Returns:
-        tokens as they were fed, `(time, rows, features)`, and for each layer what
+        tokens as they were fed, of the shape of `tokens`, and for each layer what
         `lstm_scan.lstm_forward` would return.
     """
-    steps = tf.shape(tokens)[0]
+    steps, units = tf.shape(tokens)[0], states[0][0].shape[-1]
 
-    def body(t, output, states, fed, arrays):
-        token = tf.where(feed[t][:, None], tokens[t], output)
-        states, arrays = lstm_scan.stack_step(kernels, t, token, states, arrays)
-        return t + 1, feed_forward(states[-1][0], *head), states, fed.write(t, token), arrays
+    def body(t, own, states, fed, arrays):
+        token = choose(feed[t], tokens[t], own)
+        x = lstm_scan.as_features(token, kernels[0], units)
+        states, arrays = lstm_scan.stack_step(kernels, t, x, states, arrays)
+        prediction = feed_forward(states[-1][0], *readout)
+        own = own_token(prediction, uniform if uniform is None else uniform[t], feedback)
+        return t + 1, own, states, fed.write(t, token), arrays
 
     fed = tf.TensorArray(tokens.dtype, steps, element_shape=tokens.shape[1:])
     arrays = lstm_scan.stack_arrays(kernels, states, steps)
@@ -77,62 +48,67 @@ class SegmentDecoder(keras.layers.Layer):
     """Predicts a segment token by token from the state that the main RNN left.
 
     A stack of recurrent cells: the bottom one starts from the given state, the others
-    from zero. A two-layer FFN with DropConnect on the second layer makes a token of
-    every output. The first input is the true first token; each later one is the true
-    token where `feed` says so and the decoder's own output of the step before
-    elsewhere (scheduled sampling), as a constant unless `feedback_gradient` is set.
-    The state becomes a constant every `truncation` steps.
+    from zero. A `TokenReadout` makes a token of every output. The first input is the true
+    first token; each later one is the true token where `feed` says so and the decoder's
+    own output of the step before elsewhere (scheduled sampling), as a constant unless
+    `feedback_gradient` is set. The state becomes a constant every `truncation` steps.
 
     Args:
         cells: list of Keras RNN cells, bottom first. If the bottom one's state is not of
             the main RNN's width, a learned projection is put between.
-        hidden_units: int, width of the FFN's first layer.
-        drop_rate: float, DropConnect rate of the FFN's second layer.
+        hidden_units: int, width of the readout's first layer; None for one dense layer.
+        drop_rate: float, DropConnect rate of the readout's last layer.
         drop_per: `"example"` or `"batch"`, see `DropConnectDense`.
-        truncation: int steps; None for no cut, 0 to train the FFN alone.
-        feedback_gradient: bool, whether gradient passes through a fed-back output.
+        truncation: int steps; None for no cut, 0 to train the readout alone.
+        feedback: `"sample"` or `"argmax"`, the character that is fed back, drawn from the
+            predicted distribution or its most probable one; real tokens are fed back as
+            they are predicted.
+        feedback_gradient: bool, whether gradient passes through a fed-back real token.
 
     Call arguments:
-        segments: `(rows, l + 1, features)`: the first l tokens are fed, the last l are
-            what a perfect decoder returns.
+        segments: `(rows, l + 1, features)`, or characters `(rows, l + 1)`: the first l
+            tokens are fed, the last l are what a perfect decoder returns.
         states: the main RNN's states at the anchors, a list of `(rows, width)`.
         feed: `(rows, l)` bool, whether the true token is fed; None for always.
+        uniform: `(rows, l)` draws from [0, 1) for characters that are fed back.
         drop_mask: DropConnect mask of `readout.draw_mask(rows, key)`, or None.
         embedding: `TokenEmbedding` through which tokens are read, or None.
 
     Returns:
-        `(rows, l, features)`, the predicted tokens.
+        `(rows, l, features)`, the predicted tokens; of characters, the logits.
 
     Raises:
-        ValueError: if `cells` is empty, or the bottom cell has another number of states
-            than the main RNN.
+        ValueError: if `cells` is empty, `feedback` is unknown, or the bottom cell has
+            another number of states than the main RNN.
     """
 
     def __init__(
         self, cells, hidden_units, drop_rate, truncation, drop_per="example",
-        feedback_gradient=False, **kwargs,
+        feedback="sample", feedback_gradient=False, **kwargs,
     ):  # fmt: skip
         super().__init__(**kwargs)
         if not cells:
             raise ValueError(f"`cells` must hold at least one RNN cell. Received: {cells=}")
+        if feedback not in FEEDBACKS:
+            raise ValueError(f"`feedback` must be one of {FEEDBACKS}. Received: {feedback=}")
         self.cells = list(cells)
         self.hidden_units = hidden_units
         self.drop_rate = drop_rate
         self.drop_per = drop_per
         self.truncation = check_truncation("truncation", truncation)
+        self.feedback = feedback
         self.feedback_gradient = feedback_gradient
-        self.hidden = keras.layers.Dense(
-            hidden_units, activation="relu", dtype=self.dtype_policy, name="hidden"
-        )
         self.projections = []
 
     def build(self, segments_shape, states_shape, embedding_shape=None):
         """Builds for tokens embedded to `embedding_shape[-1]` features, by default not
-        embedded, and for the given states, or the zero state if `states_shape` is None."""
+        embedded, and for the given states, or the zero state if `states_shape` is None.
+        Of characters the last axis of `segments_shape` is their number."""
         features = segments_shape[-1]
-        self.readout = DropConnectDense(
-            features, self.drop_rate, per=self.drop_per, dtype=self.dtype_policy, name="readout"
-        )
+        self.readout = TokenReadout(
+            features, self.hidden_units, self.drop_rate, self.drop_per,
+            dtype=self.dtype_policy, name="readout",
+        )  # fmt: skip
         below = features if embedding_shape is None else embedding_shape[-1]
         for cell in self.cells:
             if not cell.built:  # one that was loaded is
@@ -140,8 +116,7 @@ class SegmentDecoder(keras.layers.Layer):
             below = cell.output_size
         if states_shape is not None:
             self._build_projections([shape[-1] for shape in states_shape])
-        self.hidden.build((None, below))
-        self.readout.build((None, self.hidden_units))
+        self.readout.build((None, None, below))
         self.built = True
 
     def _build_projections(self, given):
@@ -159,19 +134,29 @@ class SegmentDecoder(keras.layers.Layer):
             for layer, units in zip(self.projections, given):
                 layer.build((None, units))
 
-    def call(self, segments, states, feed=None, drop_mask=None, embedding=None):
-        tokens = tf.transpose(tf.cast(segments, self.compute_dtype), (1, 0, 2))[:-1]
+    def call(
+        self, segments, states, feed=None, uniform=None, drop_mask=None, embedding=None
+    ):  # fmt: skip
+        tokens = recurrence.time_major(segments, self.compute_dtype)[:-1]
         stack = self._recurrences(embedding)
         if self.projections:
             states = [layer(s) for layer, s in zip(self.projections, states)]
         records = [stack[0].from_states(states)]
         records += [above.zeros(tf.shape(tokens)[1]) for above in stack[1:]]
-        if feed is not None:
-            first = tf.ones_like(feed[:, :1])
-            feed = tf.transpose(tf.concat([first, feed[:, 1:]], axis=1))
-        compiled = self._compiled(stack) and not self.feedback_gradient
-        predict = self._predict if feed is None or compiled else self._predict_step_by_step
-        return predict(stack, records, tokens, feed, drop_mask)
+        readout = self.readout.weights_with(drop_mask)
+        if feed is None:
+            return self._predict(stack, records, tokens, readout)
+        feed = tf.transpose(tf.concat([tf.ones_like(feed[:, :1]), feed[:, 1:]], axis=1))
+        uniform = uniform if uniform is None else tf.transpose(uniform)
+        if self.feedback_gradient or not self._compiled(stack):
+            return self._sample_and_predict(stack, records, tokens, feed, uniform, readout)
+        # A fed-back output is a constant, so the forward run that samples fixes the inputs.
+        stop = ([r.kernel for r in stack], readout, tokens, feed, uniform, records)
+        tokens, residuals = sample_lstm_decoder(
+            *tf.nest.map_structure(lambda t: t if t is None else tf.stop_gradient(t), stop),
+            self.feedback,
+        )
+        return self._predict(stack, records, tokens, readout, residuals)
 
     def read(self, inputs, drop_mask=None):
         """Reads inputs from the zero state on and predicts a token at every step.
@@ -185,7 +170,7 @@ class SegmentDecoder(keras.layers.Layer):
         """
         stack = self._recurrences(None)
         records = [cell.zeros(tf.shape(inputs)[1]) for cell in stack]
-        return self._predict(stack, records, inputs, None, drop_mask)
+        return self._predict(stack, records, inputs, self.readout.weights_with(drop_mask))
 
     def _recurrences(self, embedding):
         return [
@@ -197,63 +182,44 @@ class SegmentDecoder(keras.layers.Layer):
     def _compiled(stack):
         return all(isinstance(r, recurrence.LSTMRecurrence) for r in stack)
 
-    def head(self, drop_mask):
-        """Arguments of `feed_forward` after the first."""
-        dtype = self.compute_dtype
-        hidden = [tf.cast(v, dtype) for v in (self.hidden.kernel, self.hidden.bias)]
-        return (*hidden, self.readout.masked_kernel(drop_mask), tf.cast(self.readout.bias, dtype))
-
-    def _predict(self, stack, records, tokens, feed, drop_mask):
-        """What is fed is known, or sampled first; then the stack runs over all steps.
-
-        A fed-back output is a constant, so the forward run that samples fixes the inputs.
-        """
-        head, residuals = self.head(drop_mask), None
-        lengths = tf.fill([tf.shape(tokens)[1]], tf.shape(tokens)[0])
+    def _predict(self, stack, records, inputs, readout, residuals=None):
+        """The inputs are known: the stack runs over all steps, the readout over its outputs."""
+        lengths = tf.fill([tf.shape(inputs)[1]], tf.shape(inputs)[0])
         if self._compiled(stack):
-            kernels = [r.kernel for r in stack]
-            if feed is not None:
-                stop = (kernels, head, tokens, feed, records)
-                tokens, residuals = sample_lstm_decoder(
-                    *tf.nest.map_structure(tf.stop_gradient, stop)
-                )
             outputs = lstm_scan.lstm_scan(
-                kernels, tokens, records, lengths, self.truncation, "outputs", residuals,
-                through_inputs=feed is None,
+                [r.kernel for r in stack], inputs, records, lengths, self.truncation, "outputs",
+                residuals, through_inputs=residuals is None,
             )  # fmt: skip
         else:
-            outputs = tokens
+            outputs = inputs
             for layer, record in zip(stack, records):
                 outputs = layer.scan(outputs, record, lengths, self.truncation, "outputs")
-        return feed_forward_over_time(outputs, *head)
+        return feed_forward_over_time(outputs, *readout)
 
-    def _predict_step_by_step(self, stack, records, tokens, feed, drop_mask):
+    def _sample_and_predict(self, stack, records, tokens, feed, uniform, readout):
         """Any cells, and gradient through the fed-back output: one differentiated loop."""
-        head, cut = self.head(drop_mask), self.truncation
-        steps = tokens.shape[0] or tf.shape(tokens)[0]
+        cut, steps = self.truncation, tokens.shape[0] or tf.shape(tokens)[0]
         constant = tf.identity if self.feedback_gradient else tf.stop_gradient
 
-        def body(t, output, records, outputs):
+        def body(t, own, records, outputs):
             if cut:
-                output, records = tf.nest.map_structure(
-                    lambda s: recurrence.cut_gradient(s, t, cut), (output, records)
+                own, records = tf.nest.map_structure(
+                    lambda s: recurrence.cut_gradient(s, t, cut), (own, records)
                 )
-            below, after = tf.where(feed[t][:, None], tokens[t], constant(output)), []
+            below, after = choose(feed[t], tokens[t], constant(own)), []
             for cell, record in zip(stack, records):
                 after.append(cell.step(below, record))
                 below = tf.stop_gradient(after[-1][0]) if cut == 0 else after[-1][0]
-            output = feed_forward(below, *head)
+            prediction = feed_forward(below, *readout)
             if cut == 0:
                 after = tf.nest.map_structure(tf.stop_gradient, after)
-            return t + 1, output, after, outputs.write(t, output)
+            own = own_token(prediction, uniform if uniform is None else uniform[t], self.feedback)
+            return t + 1, own, after, outputs.write(t, prediction)
 
-        outputs = tf.TensorArray(tokens.dtype, steps, element_shape=tokens.shape[1:])
-        loop = tf.while_loop(
-            lambda t, *_: t < steps,
-            body,
-            (0, tf.zeros_like(tokens[0]), records, outputs),
-            maximum_iterations=steps,
-        )
+        shape = (tokens.shape[1], self.readout.features)
+        outputs = tf.TensorArray(self.compute_dtype, steps, element_shape=shape)
+        loop = (0, tf.zeros_like(tokens[0]), records, outputs)
+        loop = tf.while_loop(lambda t, *_: t < steps, body, loop, maximum_iterations=steps)
         return tf.transpose(loop[3].stack(), (1, 0, 2))
 
     def get_config(self):
@@ -264,6 +230,7 @@ class SegmentDecoder(keras.layers.Layer):
             "drop_rate": self.drop_rate,
             "truncation": self.truncation,
             "drop_per": self.drop_per,
+            "feedback": self.feedback,
             "feedback_gradient": self.feedback_gradient,
         }
 

@@ -6,48 +6,61 @@ import tensorflow as tf
 
 @keras.saving.register_keras_serializable("aux_keras")
 class TokenEmbedding(keras.layers.Layer):
-    """Maps real tokens (pixels) linearly to features.
+    """Maps tokens to features: real ones (pixels) linearly, characters by a table.
 
-    The map is `x E + e`. Being linear it can also be composed into the kernel of the
+    Real tokens: `x E + e`. Characters are indices into the rows of E, that is, one-hot
+    tokens without a bias. Being linear the map can be composed into the kernel of the
     recurrent cell behind it (`compose`), so that no embedded sequence is ever built.
 
     Args:
         units: int, width of the embedding.
+        vocabulary: int, number of different characters; None for real tokens.
 
     Call arguments:
-        tokens: `(..., features)`, real values.
+        tokens: `(..., features)`, real values; with a vocabulary, integers `(...)`.
 
     Returns:
         `(..., units)`, in the layer's compute dtype.
 
     Raises:
-        ValueError: if `units` is not a positive integer.
+        ValueError: if `units` or `vocabulary` is not a positive integer.
 
     Example:
         >>> TokenEmbedding(128)(np.zeros((2, 784, 1))).shape
         TensorShape([2, 784, 128])
+        >>> TokenEmbedding(128, vocabulary=72)(np.zeros((2, 300), "int32")).shape
+        TensorShape([2, 300, 128])
 
     Reference: Trinh et al. 2018, section 4.1.
     """
 
-    def __init__(self, units, **kwargs):
+    def __init__(self, units, vocabulary=None, **kwargs):
         super().__init__(**kwargs)
-        if not isinstance(units, int) or isinstance(units, bool) or units < 1:
-            raise ValueError(f"`units` must be a positive integer. Received: {units=}")
+        for name, value in (("units", units), ("vocabulary", vocabulary)):
+            optional = name == "vocabulary" and value is None
+            if not optional and (
+                not isinstance(value, int) or isinstance(value, bool) or value < 1
+            ):
+                raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}")
         self.units = units
+        self.vocabulary = vocabulary
 
     def build(self, tokens_shape):
         self.kernel = self.add_weight(
-            name="kernel", shape=(tokens_shape[-1], self.units), initializer="glorot_uniform"
+            name="kernel",
+            shape=(self.vocabulary or tokens_shape[-1], self.units),
+            initializer="uniform" if self.vocabulary else "glorot_uniform",
         )
-        self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros")
+        if self.vocabulary is None:
+            self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros")
         self.built = True
 
     def call(self, tokens):
         kernel = tf.cast(self.kernel, self.compute_dtype)
-        return tf.linalg.matvec(kernel, tokens, transpose_a=True) + tf.cast(
-            self.bias, self.compute_dtype
-        )
+        if self.vocabulary is not None:
+            return tf.gather(kernel, tf.cast(tokens, tf.int32))
+        bias = tf.cast(self.bias, self.compute_dtype)
+        return tf.linalg.matvec(kernel, tokens, transpose_a=True) + bias
 
     def compose(self, kernel, bias):
         """Kernel and bias that read tokens as `kernel` and `bias` read embeddings.
@@ -59,13 +72,16 @@ class TokenEmbedding(keras.layers.Layer):
             bias: `(outputs,)`, b.
 
         Returns:
-            `(E W, e W + b)`, of shapes `(features, outputs)` and `(outputs,)`.
+            `(E W, e W + b)`, of shapes `(features or vocabulary, outputs)` and `(outputs,)`.
         """
-        weight, offset = (tf.cast(v, kernel.dtype) for v in (self.kernel, self.bias))
-        return weight @ kernel, tf.linalg.matvec(kernel, offset, transpose_a=True) + bias
+        weight = tf.cast(self.kernel, kernel.dtype)
+        if self.vocabulary is None:
+            offset = tf.cast(self.bias, kernel.dtype)
+            bias = tf.linalg.matvec(kernel, offset, transpose_a=True) + bias
+        return weight @ kernel, bias
 
     def compute_output_shape(self, tokens_shape):
-        return (*tokens_shape[:-1], self.units)
+        return (*(tokens_shape if self.vocabulary else tokens_shape[:-1]), self.units)
 
     def get_config(self):
-        return {**super().get_config(), "units": self.units}
+        return {**super().get_config(), "units": self.units, "vocabulary": self.vocabulary}

@@ -7,7 +7,7 @@ from aux_keras.layers import randomness
 from aux_keras.layers.auxiliary_loss import normalized_auxiliary_loss
 from aux_keras.layers.drop_connect import DropConnectDense
 from aux_keras.layers.recurrence import map_rows
-from aux_keras.layers.segment_decoder import teacher_probability
+from aux_keras.layers.scheduled_sampling import teacher_probability
 from aux_keras.layers.truncated_rnn import TruncatedRNN, check_truncation, states_at
 from aux_keras.models import input_checks
 
@@ -42,7 +42,8 @@ class AuxiliaryClassifier(input_checks.CheckedModel):
         classifier_units: int, width of the classifier's hidden layer.
         drop_rate: float, DropConnect rate of the classifier's second layer.
         embedding: `TokenEmbedding`, shared with the decoders, or None.
-        auxiliary: list of `Reconstruction` and `Prediction`, with distinct names.
+        auxiliary: list of `Reconstruction`, `Prediction`, `LanguageModel` and
+            `SequenceAutoencoder`, with distinct names.
         auxiliary_weight: float; with 0 the auxiliary losses are used by `pretrain` alone.
         sampling_decay_steps: int, training steps in which the decoders go from true
             tokens to their own outputs; None to feed true tokens always.
@@ -52,8 +53,9 @@ class AuxiliaryClassifier(input_checks.CheckedModel):
             data (a permutation, a scale); kept and saved for whoever serves the model.
 
     Call arguments:
-        inputs: `(batch, time, features)`; or a dictionary of these `"tokens"` and
-            `"lengths"`, `(batch,)` int, the number of valid tokens of each sequence.
+        inputs: `(batch, time, features)`, or `(batch, time)` integers below the vocabulary
+            of `embedding`; or a dictionary of these `"tokens"` and `"lengths"`, `(batch,)`
+            int, the number of valid tokens of each sequence.
         training: bool.
 
     Returns:
@@ -120,8 +122,14 @@ class AuxiliaryClassifier(input_checks.CheckedModel):
         total = ["auxiliary_loss"] if tasks else []
         return ["supervised_loss", *total, *(tasks if len(tasks) > 1 else [])]
 
+    @property
+    def vocabulary(self):
+        """Number of different characters; None if tokens are real."""
+        embedding = self.encoder.embedding
+        return None if embedding is None else embedding.vocabulary
+
     def build(self, inputs_shape):
-        input_checks.check_shapes(inputs_shape)
+        input_checks.check_shapes(inputs_shape, self.vocabulary)
         ragged = isinstance(inputs_shape, dict)
         tokens_shape = inputs_shape["tokens"] if ragged else inputs_shape
         if not ragged:
@@ -132,8 +140,9 @@ class AuxiliaryClassifier(input_checks.CheckedModel):
         self.readout.build((None, self.hidden.units))
         for task in self.auxiliary:
             task.build_task(
-                tokens_shape[-1], tf.nest.flatten(cell.state_size), cell.output_size,
-                None if embedding is None else embedding.units,
+                self.vocabulary or tokens_shape[-1], tf.nest.flatten(cell.state_size),
+                cell.output_size, None if embedding is None else embedding.units,
+                characters=self.vocabulary is not None,
             )  # fmt: skip
         self.built = True
 

@@ -17,11 +17,15 @@ LABEL = (
     "Received: classes="
 )
 
+CHARACTER = (
+    "`tokens` holds something else than integers from 0 to vocabulary - 1. Received: vocabulary="
+)
+
 
 class CheckedModel(keras.Model):
     """A model whose `fit`, `evaluate` and `predict` check arrays and `tf.data` on the way in.
 
-    Subclasses set `classes`, the number of classes.
+    Subclasses set `classes`, and `vocabulary`, the number of different characters or None.
     """
 
     def fit(self, x=None, y=None, *arguments, **options):
@@ -31,29 +35,31 @@ class CheckedModel(keras.Model):
             ValueError, tf.errors.InvalidArgumentError: on tokens of the wrong rank, NaN,
                 a length without a valid token, or a label of no class.
         """
-        x, y = checked(x, y, self.classes)
+        x, y = checked(x, y, self)
         if "validation_data" in options:
-            data = checked_pair(options["validation_data"], self.classes)
+            data = checked_pair(options["validation_data"], self)
             options["validation_data"] = data
         return super().fit(x, y, *arguments, **options)
 
     def evaluate(self, x=None, y=None, *arguments, **options):
         """As `keras.Model.evaluate`, with the checks of `fit`."""
         if not options.get("_use_cached_eval_dataset"):
-            x, y = checked(x, y, self.classes)
+            x, y = checked(x, y, self)
         return super().evaluate(x, y, *arguments, **options)
 
     def predict(self, x, *arguments, **options):
         """As `keras.Model.predict`, with the checks of `fit`."""
-        x, _ = checked(x, None, self.classes)
+        x, _ = checked(x, None, self)
         return super().predict(x, *arguments, **options)
 
 
 def split_inputs(inputs):
     """`(tokens, lengths)` of a model's inputs; full lengths where none are given."""
+    tokens = tf.convert_to_tensor(inputs["tokens"] if isinstance(inputs, dict) else inputs)
+    if tokens.dtype.is_integer:
+        tokens = tf.cast(tokens, tf.int32)
     if isinstance(inputs, dict):
-        return tf.convert_to_tensor(inputs["tokens"]), tf.cast(inputs["lengths"], tf.int32)
-    tokens = tf.convert_to_tensor(inputs)
+        return tokens, tf.cast(inputs["lengths"], tf.int32)
     return tokens, tf.fill([tf.shape(tokens)[0]], tf.shape(tokens)[1])
 
 
@@ -68,16 +74,22 @@ def check_segments(tasks, time):
             )
 
 
-def check_shapes(shapes):
-    """Raises unless shapes are those of `(batch, time, features)`, or of the dictionary."""
+def check_shapes(shapes, vocabulary):
+    """Raises unless shapes are those of tokens, or of the dictionary."""
     if isinstance(shapes, dict) and set(shapes) != {"tokens", "lengths"}:
         raise ValueError(
             f"`inputs` must have the keys 'tokens' and 'lengths'. Received: {sorted(shapes)}"
         )
     tokens = shapes["tokens"] if isinstance(shapes, dict) else shapes
-    if len(tokens) != 3:
+    if vocabulary is not None and len(tokens) != 2:
         raise ValueError(
-            "`tokens` must be (batch, time, features); give scalars a last axis of 1. "
+            f"`tokens` must be (batch, time) integers below vocabulary={vocabulary}. "
+            f"Received: shape={tuple(tokens)}"
+        )
+    if vocabulary is None and len(tokens) != 3:
+        raise ValueError(
+            "`tokens` must be (batch, time, features); give scalars a last axis of 1, or "
+            "characters an embedding with a `vocabulary`. "
             f"Received: shape={tuple(tokens)}"
         )
 
@@ -89,31 +101,41 @@ def without_labels(x):
     return x
 
 
-def checked(x, y, classes):
+def checked(x, y, model):
     """`(x, y)`, arrays checked now and datasets when they are read."""
     if isinstance(x, tf.data.Dataset):
-        return x.map(lambda *batch: _checked_batch(batch, classes), tf.data.AUTOTUNE), y
+        return x.map(lambda *batch: _checked_batch(batch, model), tf.data.AUTOTUNE), y
     if isinstance(x, (np.ndarray, tf.Tensor, dict)):
-        check_shapes({k: np.shape(v) for k, v in x.items()} if isinstance(x, dict) else np.shape(x))
+        shapes = {k: np.shape(v) for k, v in x.items()} if isinstance(x, dict) else np.shape(x)
+        check_shapes(shapes, model.vocabulary)
         tokens = np.asarray(x["tokens"] if isinstance(x, dict) else x)
         if not np.all(np.isfinite(tokens)):
             raise ValueError(NOT_FINITE)
+        if model.vocabulary is not None and tokens.size:
+            whole = np.issubdtype(tokens.dtype, np.integer)
+            if not whole or tokens.min() < 0 or tokens.max() >= model.vocabulary:
+                raise ValueError(
+                    f"{CHARACTER}{model.vocabulary}, {tokens.dtype} from {tokens.min()} to "
+                    f"{tokens.max()}"
+                )
         if isinstance(x, dict):
             lengths = np.asarray(x["lengths"])
             if len(lengths) and not (lengths.min() >= 1 and lengths.max() <= tokens.shape[1]):
                 raise ValueError(f"{NO_TOKEN}. Received: {lengths.min()} to {lengths.max()}")
     if isinstance(y, (np.ndarray, tf.Tensor)) and _are_labels(y):
         labels = np.asarray(y)
-        if labels.size and not (labels.min() >= 0 and labels.max() < classes):
-            raise ValueError(f"{LABEL}{classes}, labels from {labels.min()} to {labels.max()}")
+        if labels.size and not (labels.min() >= 0 and labels.max() < model.classes):
+            raise ValueError(
+                f"{LABEL}{model.classes}, labels from {labels.min()} to {labels.max()}"
+            )
     return x, y
 
 
-def checked_pair(data, classes):
+def checked_pair(data, model):
     """Validation data, checked: a dataset or a tuple `(x, y, ...)`."""
     if isinstance(data, (tuple, list)):
-        return (*checked(data[0], data[1] if len(data) > 1 else None, classes), *data[2:])
-    return data if data is None else checked(data, None, classes)[0]
+        return (*checked(data[0], data[1] if len(data) > 1 else None, model), *data[2:])
+    return data if data is None else checked(data, None, model)[0]
 
 
 def _are_labels(y):
@@ -123,21 +145,27 @@ def _are_labels(y):
     )
 
 
-def _checked_batch(batch, classes):
-    x = batch[0]
+def _checked_batch(batch, model):
+    x, checks = batch[0], []
     tokens = x["tokens"] if isinstance(x, dict) else x
-    checks = []
+
+    def check(condition, *message):
+        checks.append(tf.debugging.Assert(tf.reduce_all(condition), list(message)))
+
     if tokens.dtype.is_floating:
-        finite = tf.reduce_all(tf.math.is_finite(tokens))
-        checks.append(tf.debugging.Assert(finite, [NOT_FINITE]))
+        check(tf.math.is_finite(tokens), NOT_FINITE)
+    elif model.vocabulary is not None:
+        ids = tf.cast(tokens, tf.int64)
+        inside = tf.logical_and(ids >= 0, ids < model.vocabulary)
+        check(inside, f"{CHARACTER}{model.vocabulary}", tf.reduce_min(ids), tf.reduce_max(ids))
     if isinstance(x, dict):
         lengths = tf.cast(x["lengths"], tf.int32)
         inside = tf.logical_and(lengths >= 1, lengths <= tf.shape(tokens)[1])
-        checks.append(tf.debugging.Assert(tf.reduce_all(inside), [NO_TOKEN, lengths]))
+        check(inside, NO_TOKEN, lengths)
     if len(batch) > 1 and _are_labels(batch[1]):
         labels = tf.cast(batch[1], tf.int64)
-        inside = tf.logical_and(labels >= 0, labels < classes)
-        checks.append(tf.debugging.Assert(tf.reduce_all(inside), [f"{LABEL}{classes}", labels]))
+        inside = tf.logical_and(labels >= 0, labels < model.classes)
+        check(inside, f"{LABEL}{model.classes}", labels)
     with tf.control_dependencies(checks):
         batch = tf.nest.map_structure(tf.identity, batch)
     return batch if len(batch) > 1 else batch[0]

@@ -1,0 +1,98 @@
+"""Language-model pretraining of the main RNN: LM-LSTM (Dai & Le 2015)."""
+
+import keras
+import tensorflow as tf
+
+from aux_keras.layers import randomness
+from aux_keras.layers.anchor_sampler import Segments
+from aux_keras.layers.auxiliary_loss import segment_loss, token_loss
+from aux_keras.layers.auxiliary_task import Draws
+from aux_keras.layers.token_readout import TokenReadout, feed_forward_over_time
+from aux_keras.layers.truncated_rnn import check_truncation
+
+
+@keras.saving.register_keras_serializable("aux_keras")
+class LanguageModel(keras.layers.Layer):
+    """Predicts every token of a sequence from those before it, with the main RNN itself.
+
+    An auxiliary loss over the whole sequence instead of a segment at an anchor: the main
+    RNN reads from its first token on and a `TokenReadout` predicts the next one at every
+    step. The state is made a constant every `truncation` steps.
+
+    Args:
+        truncation: int steps of back-propagation; None for no cut, 0 for none at all.
+        hidden_units, drop_rate, drop_per: of the readout, see `TokenReadout`.
+
+    Call arguments, Returns: see `AuxiliaryTask`; there is one anchor.
+
+    Raises:
+        ValueError: on arguments outside what is said above.
+
+    Example:
+        >>> task = LanguageModel(truncation=100, hidden_units=256, drop_rate=0.5)
+
+    Reference: Dai & Le 2015, "Semi-supervised sequence learning".
+    """
+
+    segment_length = 1  # the shortest sequence with a loss has two tokens
+
+    def __init__(
+        self, truncation, hidden_units, drop_rate, drop_per="example", name="language_model",
+        **kwargs,
+    ):  # fmt: skip
+        # Targets stay as they are: half precision would round what is to be predicted.
+        super().__init__(autocast=False, name=name, **kwargs)
+        self.truncation = check_truncation("truncation", truncation)
+        self.hidden_units = hidden_units
+        self.drop_rate = drop_rate
+        self.drop_per = drop_per
+
+    def build_task(self, features, encoder_states, encoder_units, token_units, characters=False):
+        """Builds the readout, see `Reconstruction`."""
+        del encoder_states, token_units, characters
+        self.readout = TokenReadout(
+            features, self.hidden_units, self.drop_rate, self.drop_per,
+            dtype=self.dtype_policy, name="readout",
+        )  # fmt: skip
+        self.readout.build((None, None, encoder_units))
+        self.built = True
+
+    def draw(self, lengths, key, feed_probability, training):
+        """See `AuxiliaryTask.draw`; only DropConnect masks are random."""
+        del feed_probability
+        rows, none = tf.shape(lengths)[0], tf.zeros((tf.shape(lengths)[0], 1, 0))
+        mask = none
+        if training:
+            mask = self.readout.draw_mask(rows, randomness.fold_in(key, 2))[:, None]
+        return Draws(self.segments(lengths[:, None]), tf.cast(none, tf.bool), none, mask)
+
+    def segments(self, lengths):
+        """What is predicted of sequences of the given lengths, `(batch, 1)`."""
+        return Segments(lengths - 1, tf.zeros_like(lengths), lengths - 1)
+
+    def window(self, draws):
+        """`(counts, truncation)` of the state that is started from: the zero state."""
+        return draws.segments.starts, 0
+
+    def inputs_and_targets(self, tokens):
+        """What the RNN is fed and what it is to predict, `(batch, time, features)` each."""
+        return tokens[:, :-1], tokens[:, 1:]
+
+    def call(self, tokens, draws, record, encoder, embedding=None):
+        del embedding  # the encoder has it
+        inputs, targets = self.inputs_and_targets(tokens)
+        start, lengths = tuple(r[:, 0] for r in record), draws.segments.lengths[:, 0]
+        inputs = encoder.inputs(inputs)
+        outputs = encoder.scan(inputs, start, lengths, self.truncation, "outputs")
+        readout = self.readout.weights_with(draws.mask[:, 0])
+        losses = token_loss(targets, feed_forward_over_time(outputs, *readout))
+        return segment_loss(losses, lengths)[:, None], lengths[:, None]
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "truncation": self.truncation,
+            "hidden_units": self.hidden_units,
+            "drop_rate": self.drop_rate,
+            "drop_per": self.drop_per,
+        }

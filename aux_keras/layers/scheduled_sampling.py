@@ -1,0 +1,64 @@
+"""Scheduled sampling (section 3.3): what a decoder is fed."""
+
+import tensorflow as tf
+
+FEEDBACKS = ("sample", "argmax")
+
+
+def teacher_probability(step, decay_steps):
+    """Epsilon of scheduled sampling: falls linearly from 1 to 0 (sections 3.3, 4.1).
+
+    Args:
+        step: int scalar, training steps done, over all phases.
+        decay_steps: int, steps until 0.
+
+    Returns:
+        float32 scalar in [0, 1], the probability of feeding the true token.
+    """
+    return tf.maximum(0.0, 1.0 - tf.cast(step, tf.float32) / decay_steps)
+
+
+def choose(feed, true, own):
+    """The true tokens where `feed`, `(rows,)` bool, says so, the decoder's own elsewhere.
+
+    Args:
+        true, own: `(rows, features)`, or characters `(rows,)`.
+    """
+    return tf.where(feed if true.shape.rank == 1 else feed[:, None], true, own)
+
+
+def draw_character(logits, uniform):
+    """Characters from the distribution of the logits, by its inverse.
+
+    The character drawn is the first whose cumulative probability is above `uniform`.
+
+    Args:
+        logits: `(rows, vocabulary)`.
+        uniform: `(rows,)` float32, uniform in [0, 1).
+
+    Returns:
+        `(rows,)` int32.
+    """
+    probability = tf.nn.softmax(tf.cast(logits, tf.float32))
+    vocabulary = logits.shape[-1]
+    cumulative = probability @ tf.linalg.band_part(tf.ones((vocabulary, vocabulary)), 0, -1)
+    below = cumulative <= uniform[:, None] * cumulative[:, -1:]
+    return tf.minimum(tf.reduce_sum(tf.cast(below, tf.int32), -1), vocabulary - 1)
+
+
+def own_token(prediction, uniform, feedback):
+    """The token that a decoder feeds back to itself.
+
+    Args:
+        prediction: `(rows, features)`, predicted tokens; or logits if `uniform` is given.
+        uniform: `(rows,)` float32 draws from [0, 1) for characters, None for real tokens.
+        feedback: `"sample"` or `"argmax"`, how a character is made of logits.
+
+    Returns:
+        `(rows, features)`; or characters, `(rows,)` int32.
+    """
+    if uniform is None:
+        return prediction
+    if feedback == "argmax":
+        return tf.argmax(prediction, -1, tf.int32)
+    return draw_character(prediction, uniform)

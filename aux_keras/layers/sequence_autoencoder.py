@@ -1,0 +1,49 @@
+"""Sequence-autoencoder pretraining of the main RNN: SA-LSTM (Dai & Le 2015)."""
+
+import keras
+import tensorflow as tf
+
+from aux_keras.layers.anchor_sampler import Segments
+from aux_keras.layers.language_model import LanguageModel
+
+
+@keras.saving.register_keras_serializable("aux_keras")
+class SequenceAutoencoder(LanguageModel):
+    """Reads a sequence to its end, then writes it again from its first token on.
+
+    Encoder and decoder are the main RNN: all weights are shared. The decoder starts from
+    the state after the last token and is always fed true tokens; its first input is the
+    padding token (id 0, or zeros), which says that the sequence is over. The gradient
+    passes through the `truncation` steps before the end of the sequence, and the decoder's
+    state is made a constant every `truncation` steps.
+
+    Args:
+        truncation, hidden_units, drop_rate, drop_per: see `LanguageModel`.
+
+    Call arguments, Returns: see `AuxiliaryTask`; there is one anchor, the last token.
+
+    Raises:
+        ValueError: as `LanguageModel`.
+
+    Example:
+        >>> task = SequenceAutoencoder(truncation=100, hidden_units=256, drop_rate=0.5)
+
+    Reference: Dai & Le 2015, "Semi-supervised sequence learning", section 2.
+    """
+
+    def __init__(
+        self, truncation, hidden_units, drop_rate, drop_per="example",
+        name="sequence_autoencoder", **kwargs,
+    ):  # fmt: skip
+        super().__init__(truncation, hidden_units, drop_rate, drop_per, name=name, **kwargs)
+
+    def segments(self, lengths):
+        return Segments(lengths - 1, tf.zeros_like(lengths), lengths)
+
+    def window(self, draws):
+        """`(counts, truncation)` of the state wanted: it has read the last token."""
+        return draws.segments.anchors + 1, self.truncation
+
+    def inputs_and_targets(self, tokens):
+        over = tf.zeros_like(tokens[:, :1])
+        return tf.concat([over, tokens[:, :-1]], axis=1), tokens
