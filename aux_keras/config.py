@@ -12,7 +12,12 @@ import pathlib
 from absl import flags
 
 FULL, SAME = "full", "same"
-PLACES = ("workdir", "data_dir", "download")  # where a run happens, not what it computes
+PLACES = (
+    "workdir",
+    "data_dir",
+    "manual_dir",
+    "download",
+)  # where a run happens, not what it computes
 
 
 def _field(default, help, choices=None, least=None):
@@ -28,18 +33,30 @@ class ExperimentConfig:
         ValueError: if a value is of the wrong type or out of range, naming it.
     """
 
-    task: str = _field("digits", "digits, mnist, pmnist, cifar10, or a TFDS image data set")
+    task: str = _field(
+        "digits", "digits, mnist, pmnist, cifar10, stanford_dogs, dbpedia, or a TFDS image data set"
+    )
     data_dir: str | None = _field(None, "TFDS folder; by default $TFDS_DATA_DIR or TFDS's own")
     download: bool = _field(False, "download the data set if it is not in data_dir")
+    manual_dir: str | None = _field(
+        None, "folder of dbpedia's csv files; or, for stanford_dogs, of ILSVRC-2012 training images"
+    )
     image_size: int | None = _field(None, "resize images to this height and width", least=1)
     permutation: str = _field(
         "random", "order of pmnist's pixels", choices=("random", "bit_reversal")
     )
     train_examples: int | None = _field(None, "use the first N training examples", least=1)
+    test_examples: int | None = _field(
+        None, "use the first N test examples, for short runs", least=1
+    )
+    use_titles: bool = _field(True, "read dbpedia's titles before the contents")
+    bucket_lengths: str = _field(
+        "128,256,384,512,640,1024", "lengths to which batches of documents are padded"
+    )
     validation_fraction: float = _field(0.0, "last part of the training set, held out", least=0)
     method: str = _field(
-        "r", "auxiliary losses: none, reconstruction, prediction, or both",
-        choices=("lstm", "r", "p", "rp"),
+        "r", "auxiliary losses: none, reconstruction, prediction, both; language model, "
+        "sequence autoencoder", choices=("lstm", "r", "p", "rp", "lm", "sa"),
     )  # fmt: skip
     cell: str = _field("lstm", "recurrent cell", choices=("lstm", "gru", "simple_rnn"))
     units: int = _field(128, "units of the main RNN", least=1)
@@ -47,6 +64,9 @@ class ExperimentConfig:
     classifier_units: int = _field(256, "units of the hidden layer of the FFNs", least=1)
     decoder_units: int = _field(128, "units of the auxiliary RNNs", least=1)
     decoder_layers: int = _field(2, "layers of the decoder", least=1)
+    decoder_head: str = _field(
+        "ffn", "what predicts a token: two layers, or one dense layer", choices=("ffn", "dense")
+    )
     drop_rate: float = _field(0.5, "DropConnect rate of the FFNs' second layer", least=0)
     drop_per: str = _field("example", "one DropConnect mask per", choices=("example", "batch"))
     num_anchors: int = _field(1, "n, anchors per sequence", least=1)
@@ -71,6 +91,10 @@ class ExperimentConfig:
     sampling_decay_steps: int = _field(
         100_000, "training steps in which scheduled sampling falls to 0; 0: true tokens", least=0
     )
+    feedback: str = _field(
+        "sample", "the character fed back: drawn, or the most probable",
+        choices=("sample", "argmax"),
+    )  # fmt: skip
     feedback_gradient: bool = _field(False, "let gradient pass through fed-back outputs")
     pretrain_epochs: int = _field(100, "epochs of the auxiliary losses alone", least=0)
     pretrained: str | None = _field(
@@ -103,8 +127,20 @@ class ExperimentConfig:
             value = getattr(self, name)
             if value is not None and not (0 < value < math.inf):
                 raise ValueError(f"`{name}` must be positive and finite. Received: {name}={value}")
+        self.buckets()
         if self.drop_rate >= 1:
             raise ValueError(f"`drop_rate` must be below 1. Received: drop_rate={self.drop_rate}")
+
+    def buckets(self):
+        """`bucket_lengths` as a tuple of int."""
+        words = self.bucket_lengths.split(",")
+        lengths = [int(w) if w.isascii() and w.isdigit() else 0 for w in words]
+        if lengths[0] < 1 or any(b <= a for a, b in zip(lengths, lengths[1:])):
+            raise ValueError(
+                "`bucket_lengths` must be increasing positive integers with commas between. "
+                f"Received: bucket_lengths={self.bucket_lengths!r}"
+            )
+        return tuple(lengths)
 
     def flagfile(self):
         """The configuration as the text of a flagfile, one line per field."""

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from aux_keras.data import datasets, pipeline, transforms
+from aux_keras.data import datasets, tasks, transforms
 
 DATA = os.environ.get("TFDS_DATA_DIR")
 REAL = pytest.mark.skipif(
@@ -60,18 +60,18 @@ def test_digits_are_scikit_learns():
     import sklearn.datasets
 
     data = sklearn.datasets.load_digits()
-    task = pipeline.load_task("digits", seed=0)
+    task = tasks.load("digits", seed=0)
     assert (task.time, task.features, task.classes) == (64, 1, 10)
-    assert task.images.sizes == {"train": 1437, "validation": 0, "test": 360}
+    assert task.sizes == {"train": 1437, "validation": 0, "test": 360}
     x, y = next(iter(task.evaluation("test")))
     np.testing.assert_allclose(x[1, :, 0], data.images[5].ravel() / 16, atol=1 / 500)
     assert y.numpy().tolist() == data.target[::5][:256].tolist()
 
 
 def test_validation_is_the_end_of_the_first_training_examples():
-    whole = pipeline.load_task("digits", seed=0)
-    part = pipeline.load_task("digits", seed=0, train_examples=100, validation_fraction=0.2)
-    assert part.images.sizes == {"train": 80, "validation": 20, "test": 360}
+    whole = tasks.load("digits", seed=0)
+    part = tasks.load("digits", seed=0, train_examples=100, validation_fraction=0.2)
+    assert part.sizes == {"train": 80, "validation": 20, "test": 360}
     labels = [int(y) for _, y in whole.images.splits["train"].take(100)]
     assert [int(y) for _, y in part.images.splits["train"]] == labels[:80]
     assert [int(y) for _, y in part.images.splits["validation"]] == labels[80:]
@@ -83,26 +83,26 @@ def batches(task, count, first_step=0):
 
 
 def test_training_batches_resume_exactly():
-    task = pipeline.load_task("digits", seed=3, train_examples=100)
+    task = tasks.load("digits", seed=3, train_examples=100)
     unbroken = batches(task, 12)
-    resumed = batches(pipeline.load_task("digits", seed=3, train_examples=100), 5, first_step=7)
+    resumed = batches(tasks.load("digits", seed=3, train_examples=100), 5, first_step=7)
     for one, other in zip(unbroken[7:], resumed):
         np.testing.assert_array_equal(one[0], other[0])
         np.testing.assert_array_equal(one[1], other[1])
 
 
 def test_an_epoch_has_every_example_once_and_the_next_another_order():
-    task = pipeline.load_task("digits", seed=3, train_examples=96)
+    task = tasks.load("digits", seed=3, train_examples=96)
     seen = [x.tobytes() for x, _ in [(x, y) for b in batches(task, 6) for x, y in zip(*b)]]
     wanted = sorted(x.numpy().tobytes() for batch, _ in task.evaluation("train") for x in batch)
     first, second = seen[:96], seen[96:]
     assert sorted(first) == sorted(second) == wanted and first != second
-    other = pipeline.load_task("digits", seed=4, train_examples=96)
+    other = tasks.load("digits", seed=4, train_examples=96)
     assert [x.tobytes() for x in batches(other, 1)[0][0]] != seen[:32]
 
 
 def test_evaluation_keeps_the_remainder():
-    task = pipeline.load_task("digits", seed=0)
+    task = tasks.load("digits", seed=0)
     assert [len(y) for _, y in task.evaluation("test")] == [256, 104]
 
 
@@ -113,9 +113,9 @@ def test_evaluation_keeps_the_remainder():
      ("cifar10", 1024, 3, (50000, 10000))],
 )  # fmt: skip
 def test_real_data(name, time, features, sizes):
-    task = pipeline.load_task(name, seed=0)
+    task = tasks.load(name, seed=0)
     assert (task.time, task.features, task.classes) == (time, features, 10)
-    assert (task.images.sizes["train"], task.images.sizes["test"]) == sizes
+    assert (task.sizes["train"], task.images.sizes["test"]) == sizes
     x, y = next(iter(task.training(batch_size=8)))
     assert x.shape == (8, time, features) and x.dtype == tf.float32
     assert 0 <= float(tf.reduce_min(x)) and 0.5 < float(tf.reduce_max(x)) <= 1
@@ -124,7 +124,7 @@ def test_real_data(name, time, features, sizes):
 @REAL
 def test_permuted_mnist_is_mnist_permuted():
     plain, permuted = (
-        next(iter(pipeline.load_task(name, seed=0).evaluation("test")))[0].numpy()
+        next(iter(tasks.load(name, seed=0).evaluation("test")))[0].numpy()
         for name in ("mnist", "pmnist")
     )
     order = np.random.RandomState(92916).permutation(784)
@@ -133,7 +133,7 @@ def test_permuted_mnist_is_mnist_permuted():
 
 @REAL
 def test_real_images_resized():
-    task = pipeline.load_task("mnist", seed=0, image_size=14, train_examples=64)
+    task = tasks.load("mnist", seed=0, image_size=14, train_examples=64)
     x, _ = next(iter(task.training(batch_size=4)))
     assert x.shape == (4, 196, 1)
 
@@ -173,7 +173,7 @@ def prepare(builder, folder):
 
 def test_any_image_set_prepared_for_tfds(tmp_path):
     prepare(Stripes, tmp_path)
-    task = pipeline.load_task("stripes", seed=0, data_dir=tmp_path)
+    task = tasks.load("stripes", seed=0, data_dir=tmp_path)
     assert (task.time, task.features, task.classes) == (35, 3, 2)
     assert task.preprocessing()["label_names"] == ["flat", "tall"]
     x, y = next(iter(task.evaluation("test")))
@@ -186,21 +186,21 @@ def test_any_image_set_prepared_for_tfds(tmp_path):
 def test_images_of_different_sizes_need_a_size(tmp_path):
     prepare(Ragged, tmp_path)
     with pytest.raises(ValueError, match="`image_size` must be given"):
-        pipeline.load_task("ragged", seed=0, data_dir=tmp_path)
-    task = pipeline.load_task("ragged", seed=0, data_dir=tmp_path, image_size=6)
+        tasks.load("ragged", seed=0, data_dir=tmp_path)
+    task = tasks.load("ragged", seed=0, data_dir=tmp_path, image_size=6)
     assert next(iter(task.training(batch_size=2)))[0].shape == (2, 36, 1)
 
 
 def test_data_that_is_not_on_disk_says_what_to_do(tmp_path):
     with pytest.raises(FileNotFoundError, match=f"`mnist` is not in {tmp_path}.*--download"):
-        datasets.load("pmnist", data_dir=tmp_path)
+        datasets.images("pmnist", data_dir=tmp_path)
 
 
 def test_a_task_that_does_not_exist_is_named(tmp_path):
     with pytest.raises(ValueError, match="`task` must be .* Received: task='nmist'"):
-        datasets.load("nmist", data_dir=tmp_path)
+        datasets.images("nmist", data_dir=tmp_path)
 
 
 def test_no_training_example_left_is_named():
     with pytest.raises(ValueError, match="`validation_fraction` leaves no"):
-        datasets.load("digits", train_examples=2, validation_fraction=0.9)
+        datasets.images("digits", train_examples=2, validation_fraction=0.9)

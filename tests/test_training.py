@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 
 from aux_keras.config import ExperimentConfig
-from aux_keras.data import pipeline
+from aux_keras.data import tasks
 from aux_keras.models import factory
 from aux_keras.training import callbacks, loop, schedules
 from aux_keras.training import workdir as folder
@@ -68,7 +68,7 @@ def test_a_run_leaves_what_it_promises(tmp_path):
     assert result["weights"] == sum(int(np.prod(w.shape)) for w in model.trainable_weights)
     assert int(model.training_step) == 8
     assert model.preprocessing["label_names"] == [str(i) for i in range(10)]
-    task = pipeline.load_task("digits", seed=0)
+    task = tasks.load("digits", seed=0)
     x, y = (np.concatenate(parts) for parts in zip(*task.evaluation("test")))
     accuracy = np.mean(model.predict(x, verbose=0).argmax(-1) == y)
     np.testing.assert_allclose(result["test_accuracy"], accuracy, rtol=1e-6)
@@ -212,7 +212,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(tmp_path):
 
 
 def test_phases_and_spans():
-    task = pipeline.load_task("digits", seed=0)
+    task = tasks.load("digits", seed=0)
 
     class Model:
         auxiliary = ["r"]

@@ -46,3 +46,32 @@ def pixel_order(kind, time):
     bits = max(time - 1, 1).bit_length()
     reversed_bits = [int(f"{i:0{bits}b}"[::-1], 2) for i in range(time)]
     return np.argsort(reversed_bits, kind="stable")
+
+
+# Zhang, Zhao and LeCun 2015, with space and newline. Id 0 is padding, the last one is
+# anything else.
+ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789-,;.!?:'\"/\\|_@#$%^&*~`+=<>()[]{} \n"
+OTHER = len(ALPHABET) + 1
+VOCABULARY = len(ALPHABET) + 2
+
+
+def join_text(title, content, use_titles=True):
+    """Title, a space and content; or the content alone. Blanks at both ends are left out."""
+    text = tf.strings.join([title, content], " ") if use_titles else content
+    return tf.strings.strip(text)
+
+
+def encode_text(text):
+    """A text as characters of the alphabet: lower case, escaped newlines as newlines.
+
+    Args:
+        text: string scalar, UTF-8.
+
+    Returns:
+        `(time,)` uint8, from 1 to `OTHER`.
+    """
+    text = tf.strings.regex_replace(tf.strings.lower(text, "utf-8"), r"\\n", "\n")
+    codes = tf.strings.unicode_decode(text, "UTF-8")
+    table = np.full(129, OTHER, np.uint8)
+    table[[ord(character) for character in ALPHABET]] = np.arange(1, OTHER)
+    return tf.gather(table, tf.minimum(codes, 128))  # the last entry: nothing beyond ASCII

@@ -16,7 +16,7 @@ from aux_keras.experiments import runner
 
 METHODS = {
     "lstm": ["--flagfile=configs/digits_lstm.cfg"],
-    "lstm_long": ["--flagfile=configs/digits_lstm.cfg", "--epochs=95", "--halve_epochs=48"],
+    "lstm_long": ["--flagfile=configs/digits_lstm.cfg", "--epochs=130", "--halve_epochs=65"],
     "r": ["--flagfile=configs/digits_r.cfg"],
     "p": ["--flagfile=configs/digits_p.cfg"],
     "rp": ["--flagfile=configs/digits_rp.cfg"],

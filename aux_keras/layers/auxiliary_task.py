@@ -85,7 +85,8 @@ class AuxiliaryTask(keras.layers.Layer):
         """
         segments = self.sampler(lengths, key=randomness.fold_in(key, 0))
         rows, n = tf.shape(lengths)[0], self.num_anchors
-        feed, uniform, mask = tf.zeros((rows, n, 0), tf.bool), *[tf.zeros((rows, n, 0))] * 2
+        feed, uniform = tf.zeros((rows, n, 0), tf.bool), tf.zeros((rows, n, 0))
+        mask = uniform
         if self.samples and feed_probability is not None:
             shape = (rows, n, self.segment_length)
             feed = randomness.uniform(randomness.fold_in(key, 1), shape) < feed_probability

@@ -3,7 +3,13 @@
 import keras
 
 from aux_keras.config import FULL, SAME
-from aux_keras.layers import Prediction, Reconstruction, TokenEmbedding
+from aux_keras.layers import (
+    LanguageModel,
+    Prediction,
+    Reconstruction,
+    SequenceAutoencoder,
+    TokenEmbedding,
+)
 from aux_keras.models.auxiliary_classifier import AuxiliaryClassifier
 
 RNNS = {
@@ -13,27 +19,35 @@ RNNS = {
 }
 
 
-def build(config, time, features, classes, preprocessing=None):
+def build(config, time, features, classes, vocabulary=None, preprocessing=None):
     """The built model of a configuration.
 
     Args:
         config: `ExperimentConfig`.
-        time: int, tokens per sequence.
-        features: int, width of a token.
+        time: int, tokens per sequence; None where sequences differ.
+        features: int, width of a token; None for characters.
         classes: int.
+        vocabulary: int, number of different characters; None for real tokens.
         preprocessing: see `AuxiliaryClassifier`.
 
     Returns:
         `AuxiliaryClassifier`, not compiled.
 
     Raises:
-        ValueError: if a segment does not fit into a sequence.
+        ValueError: if a segment does not fit into a sequence, or characters have no
+            embedding.
     """
     policy = keras.DTypePolicy(config.dtype_policy)
     layer, _ = RNNS[config.cell]
     embedding = None
     if config.embedding_units:
-        embedding = TokenEmbedding(config.embedding_units, dtype=policy, name="embedding")
+        embedding = TokenEmbedding(
+            config.embedding_units, vocabulary, dtype=policy, name="embedding"
+        )
+    elif vocabulary is not None:
+        raise ValueError(
+            "`embedding_units` must be at least 1 for characters. Received: embedding_units=0"
+        )
     model = AuxiliaryClassifier(
         classes=classes,
         rnn=layer(config.units, dtype=policy, name="rnn"),
@@ -50,42 +64,50 @@ def build(config, time, features, classes, preprocessing=None):
         dtype=policy,
         name="classifier",
     )
-    model.build((None, time, features))
+    tokens = (None, time, features) if vocabulary is None else (None, time)
+    model.build(tokens if time else {"tokens": tokens, "lengths": (None,)})
     return model
 
 
 def auxiliary(config, policy):
     """The list of auxiliary losses that `config.method` names."""
     _, cell = RNNS[config.cell]
-    common = {
+    readout = {
+        "truncation": truncation(config.auxiliary_truncation),
+        "hidden_units": config.classifier_units if config.decoder_head == "ffn" else None,
+        "drop_rate": config.drop_rate if config.decoder_head == "ffn" else 0.0,
+        "drop_per": config.drop_per,
+        "dtype": policy,
+    }
+    segments = {
         "num_anchors": config.num_anchors,
         "segment_length": config.segment_length,
-        "truncation": truncation(config.auxiliary_truncation),
-        "hidden_units": config.classifier_units,
-        "drop_rate": config.drop_rate,
-        "drop_per": config.drop_per,
         "decoder_truncation": truncation(config.decoder_truncation),
-        "dtype": policy,
+        **readout,
     }
 
     def cells(count):
         return [cell(config.decoder_units, dtype=policy) for _ in range(count)]
 
-    tasks = []
-    if config.method in ("r", "rp"):
-        tasks.append(
-            Reconstruction(
-                cells(config.decoder_layers),
-                placement=config.placement,
-                reverse=config.reverse,
-                feedback_gradient=config.feedback_gradient,
-                **common,
-            )
-        )
-    if config.method in ("p", "rp"):
+    def reconstruction():
+        return Reconstruction(
+            cells(config.decoder_layers), placement=config.placement, reverse=config.reverse,
+            feedback=config.feedback, feedback_gradient=config.feedback_gradient, **segments,
+        )  # fmt: skip
+
+    def prediction():
         layers = 1 if config.structure == "stacked" else config.decoder_layers
-        tasks.append(Prediction(cells(layers), structure=config.structure, **common))
-    return tasks
+        return Prediction(cells(layers), structure=config.structure, **segments)
+
+    methods = {
+        "lstm": [],
+        "r": [reconstruction],
+        "p": [prediction],
+        "rp": [reconstruction, prediction],
+        "lm": [lambda: LanguageModel(**readout)],
+        "sa": [lambda: SequenceAutoencoder(**readout)],
+    }
+    return [make() for make in methods[config.method]]
 
 
 def truncation(value):

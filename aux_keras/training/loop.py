@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 import aux_keras
-from aux_keras.data import pipeline
+from aux_keras.data import tasks
 from aux_keras.models import factory
 from aux_keras.training import callbacks, schedules
 from aux_keras.training import workdir as folder
@@ -47,12 +47,17 @@ def run(config):
     if (workdir / folder.RESULT).exists():
         print(f"This run is finished: {workdir / folder.RESULT}")
         return json.loads((workdir / folder.RESULT).read_text())
-    task = pipeline.load_task(
-        config.task, config.seed, config.data_dir, config.download, config.image_size,
-        config.train_examples, config.validation_fraction, config.permutation,
+    task = tasks.load(
+        config.task, config.seed, config.data_dir, config.download, config.manual_dir,
+        config.image_size, config.train_examples, config.test_examples,
+        config.validation_fraction, config.permutation, config.use_titles, config.buckets(),
     )  # fmt: skip
+    for note in task.notes:
+        print(note)
     keras.utils.set_random_seed(config.seed)
-    model = factory.build(config, task.time, task.features, task.classes, task.preprocessing())
+    model = factory.build(
+        config, task.time, task.features, task.classes, task.vocabulary, task.preprocessing()
+    )
     if config.pretrained is not None:
         load_pretrained(model, pathlib.Path(config.pretrained) / folder.MODEL)
     all_phases = phases(config, task, model)
@@ -69,7 +74,7 @@ def run(config):
 
 def phases(config, task, model):
     """The phases of a run: pretraining only where there is an auxiliary loss."""
-    epoch_steps = max(1, round(task.images.sizes["train"] / config.batch_size))
+    epoch_steps = task.epoch_steps(config.batch_size)
 
     def steps(number, epochs):
         return epochs * epoch_steps if number is None else number
@@ -105,7 +110,7 @@ def run_phase(model, task, config, phase, workdir, first):
         checkpoint,
         keras.callbacks.TensorBoard(workdir / "tensorboard" / phase.name, write_graph=False),
     ]
-    validation = task.evaluation("validation") if task.images.sizes["validation"] else None
+    validation = task.evaluation("validation") if task.sizes["validation"] else None
     while checkpoint.step < phase.steps:
         step = checkpoint.step
         arguments = {

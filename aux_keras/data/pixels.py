@@ -1,4 +1,4 @@
-"""From image sets to batches of token sequences, with `tf.data`.
+"""Images as sequences of pixels, with `tf.data`.
 
 Order: resize, cache, shuffle, repeat, map, batch, prefetch.
 """
@@ -22,6 +22,8 @@ class SequenceTask:
     image_size: int | None
     seed: int
 
+    vocabulary = None
+
     @property
     def time(self):
         return self.shape[0] * self.shape[1]
@@ -39,6 +41,20 @@ class SequenceTask:
     @property
     def classes(self):
         return len(self.images.label_names)
+
+    @property
+    def sizes(self):
+        """Examples by split name."""
+        return self.images.sizes
+
+    @property
+    def notes(self):
+        """What a user should know of the data."""
+        return self.images.notes
+
+    def epoch_steps(self, batch_size):
+        """The whole number of full batches that is nearest to one pass."""
+        return max(1, round(self.sizes["train"] / batch_size))
 
     def preprocessing(self):
         """What a model must be told to read raw images, as JSON values."""
@@ -63,7 +79,7 @@ class SequenceTask:
         Returns:
             dataset of `(batch_size, time, features)` float32 and `(batch_size,)` labels.
         """
-        size = self.images.sizes["train"]
+        size = self.sizes["train"]
         examples = self._cached("train").shuffle(size, seed=self.seed).repeat()
         # Skipped while they are still bytes: cheap, even after many epochs.
         examples = examples.skip(first_step * batch_size).map(self._tokens, tf.data.AUTOTUNE)
@@ -89,11 +105,14 @@ class SequenceTask:
         return transforms.scale(tokens), label
 
 
-def load_task(
-    task, seed, data_dir=None, download=False, image_size=None, train_examples=None,
-    validation_fraction=0.0, permutation="random",
-):  # fmt: skip
-    """A task by its name, see `datasets.load` and `transforms.pixel_order`.
+def load_images(task, seed, image_size=None, permutation="random", **options):
+    """An image task by its name.
+
+    Args:
+        task: see `datasets.images`, which takes the other options too.
+        seed: int, of the order of training examples.
+        image_size: int, height and width to resize to; None to leave images as they are.
+        permutation: of `pmnist`, see `transforms.pixel_order`.
 
     Returns:
         `SequenceTask`.
@@ -101,7 +120,7 @@ def load_task(
     Raises:
         ValueError: if images differ in size and `image_size` does not say which to use.
     """
-    images = datasets.load(task, data_dir, download, train_examples, validation_fraction)
+    images = datasets.images(task, **options)
     if image_size is None and None in images.shape:
         raise ValueError(
             f"`image_size` must be given: the images of {task} differ in size. Received: "

@@ -1,0 +1,115 @@
+"""TFDS builder of the DBpedia ontology classification set over its published csv files."""
+
+import csv
+import pathlib
+
+import tensorflow_datasets as tfds
+
+LABELS = (
+    "Company", "EducationalInstitution", "Artist", "Athlete", "OfficeHolder",
+    "MeanOfTransportation", "Building", "NaturalPlace", "Village", "Animal", "Plant", "Album",
+    "Film", "WrittenWork",
+)  # fmt: skip
+FILES = ("train.csv", "test.csv", "classes.txt")
+ARCHIVE = "dbpedia_csv.tar.gz"
+
+
+class Dbpedia(tfds.core.GeneratorBasedBuilder):
+    """14 classes of Wikipedia articles: title and first paragraph (Zhang, Zhao, LeCun 2015).
+
+    The texts are kept as they are published; `transforms.encode_text` normalizes them.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    MANUAL_DOWNLOAD_INSTRUCTIONS = f"""
+    The folder must hold the published archive {ARCHIVE}, or its files
+    {", ".join(FILES)}, themselves or in a folder dbpedia_csv.
+    """
+
+    def _info(self):
+        features = {
+            "title": tfds.features.Text(),
+            "content": tfds.features.Text(),
+            "label": tfds.features.ClassLabel(names=list(LABELS)),
+        }
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=self.__doc__,
+            features=tfds.features.FeaturesDict(features),
+            supervised_keys=("content", "label"),
+            homepage="https://www.dbpedia.org",
+        )
+
+    def _split_generators(self, dl_manager):
+        folder = find(dl_manager.manual_dir, dl_manager.extract)
+        names = tuple((folder / "classes.txt").read_text(encoding="utf-8").split())
+        if names != LABELS:
+            raise ValueError(
+                f"{folder / 'classes.txt'} must name the 14 classes {', '.join(LABELS)}. "
+                f"Received: {', '.join(names)}"
+            )
+        return {name: self._generate_examples(folder / f"{name}.csv") for name in ("train", "test")}
+
+    def _generate_examples(self, path):
+        yield from read_rows(path)
+
+
+def prepare(builder, manual_dir):
+    """Prepares the data set from the published files in `manual_dir`.
+
+    Raises:
+        FileNotFoundError, ValueError: see `find` and `read_rows`.
+        OSError: if the builder's folder cannot be written.
+    """
+    if not (pathlib.Path(manual_dir) / ARCHIVE).exists():
+        find(manual_dir, extract=None)  # TFDS would say less
+    config = tfds.download.DownloadConfig(manual_dir=manual_dir)
+    builder.download_and_prepare(download_config=config)
+
+
+def find(manual_dir, extract):
+    """The folder that holds the three files.
+
+    Args:
+        manual_dir: `pathlib.Path` that the user named.
+        extract: function of an archive's path that returns a folder.
+
+    Raises:
+        FileNotFoundError: naming what is missing.
+    """
+    manual_dir = pathlib.Path(manual_dir)
+    places = [manual_dir, manual_dir / "dbpedia_csv"]
+    if (manual_dir / ARCHIVE).exists():
+        places.append(pathlib.Path(extract(manual_dir / ARCHIVE)) / "dbpedia_csv")
+    for place in places:
+        if all((place / name).exists() for name in FILES):
+            return place
+    raise FileNotFoundError(
+        f"`manual_dir` must hold {', '.join(FILES)}, a folder dbpedia_csv with them, or "
+        f"{ARCHIVE}. Received: manual_dir={manual_dir}"
+    )
+
+
+def read_rows(path):
+    """Rows of a csv file as `(number of the row, features)`.
+
+    Raises:
+        ValueError: naming the file and the row if it has not three fields, its label is not
+            from 1 to 14, or the document is empty.
+    """
+    with open(path, encoding="utf-8", newline="") as file:
+        for number, row in enumerate(csv.reader(file), start=1):
+            where = f"{path}, row {number}"
+            if len(row) != 3:
+                raise ValueError(
+                    f"{where}: expected the 3 fields label, title, content. Received: "
+                    f"{len(row)} fields"
+                )
+            label, title, content = row
+            if not (label.isascii() and label.isdigit() and 1 <= int(label) <= len(LABELS)):
+                raise ValueError(
+                    f"{where}: the label must be from 1 to {len(LABELS)}. Received: {label!r}"
+                )
+            if not (title.strip() or content.strip()):
+                raise ValueError(f"{where}: the document is empty")
+            yield number, {"title": title, "content": content, "label": int(label) - 1}
