@@ -27,6 +27,19 @@ def tokens(batch=3, time=7, features=2):
 
 CASES = {
     "TokenEmbedding": Case(lambda **k: ak.TokenEmbedding(4, **k), tokens),
+    "TokenReadout": Case(
+        lambda **k: ak.TokenReadout(4, hidden_units=8, drop_rate=0.5, drop_per="batch", **k), tokens
+    ),
+    "LanguageModel": Case(
+        lambda **k: ak.LanguageModel(3, hidden_units=8, drop_rate=0.25, drop_per="batch", **k),
+        lambda: None, trains=False,
+    ),
+    "SequenceAutoencoder": Case(
+        lambda **k: ak.SequenceAutoencoder(
+            3, hidden_units=None, drop_rate=0.25, drop_per="batch", **k
+        ),
+        lambda: None, trains=False,
+    ),
     "DropConnectDense": Case(
         lambda **k: ak.DropConnectDense(4, rate=0.5, per="batch", seed=1, **k), tokens
     ),
@@ -44,7 +57,7 @@ CASES = {
     "SegmentDecoder": Case(
         lambda **k: ak.SegmentDecoder(
             [LSTMCell(5), LSTMCell(6)], hidden_units=8, drop_rate=0.5, truncation=3,
-            drop_per="batch", feedback_gradient=True, **k,
+            drop_per="batch", feedback="argmax", feedback_gradient=True, **k,
         ),
         lambda: {"segments": tokens(), "states": [tokens()[:, 0, :1] * np.ones(5, "f")] * 2},
         trains=False,
@@ -53,7 +66,7 @@ CASES = {
         lambda **k: ak.Reconstruction(
             [LSTMCell(5)], num_anchors=2, segment_length=3, truncation=4, hidden_units=8,
             drop_rate=0.25, placement="past", reverse=False, decoder_truncation=2,
-            drop_per="batch", feedback_gradient=True, **k,
+            drop_per="batch", feedback="argmax", feedback_gradient=True, **k,
         ),
         lambda: None, trains=False,
     ),

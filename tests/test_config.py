@@ -13,9 +13,19 @@ from aux_keras.models import factory
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FLAGFILES = sorted((ROOT / "configs").glob("*.cfg"))
-TASKS = {"mnist": (784, 1), "pmnist": (784, 1), "cifar10": (1024, 3), "digits": (64, 1)}
+TASKS = {  # time, features, classes, vocabulary
+    "mnist": (784, 1, 10, None),
+    "pmnist": (784, 1, 10, None),
+    "cifar10": (1024, 3, 10, None),
+    "stanford_dogs": (1600, 3, 120, None),
+    "dbpedia": (None, None, 14, 72),
+    "digits": (64, 1, 10, None),
+}
 PAPER = [f"{task}_{method}" for task in ("mnist", "pmnist", "cifar")
          for method in ("lstm_full", "lstm_300", "r", "p", "r_full", "p_full")]  # fmt: skip
+DOGS = [f"dogs_{method}" for method in ("lstm_full", "r", "p", "r_20x30")]
+DBPEDIA = [f"dbpedia_{method}" for method in ("lstm_full", "lm", "sa", "r", "r_20x15", "p")]
+DIGITS = [f"digits_{method}" for method in ("lstm", "r", "p", "rp")]
 
 
 def read(path):
@@ -26,14 +36,18 @@ def read(path):
         if line.startswith("--"):
             name, value = line[2:].split("=")
             default = types[name].default
-            number = isinstance(default, (int, float)) and value not in ("full", "same")
-            values[name] = type(default)(value) if number else value
+            if value in ("true", "false"):
+                values[name] = value == "true"
+            elif name == "image_size" or isinstance(default, int) and value not in ("full", "same"):
+                values[name] = int(value)
+            else:
+                values[name] = float(value) if isinstance(default, float) else value
     return ExperimentConfig(**values)
 
 
 def test_every_flagfile_asked_for_is_there():
     names = {path.stem for path in FLAGFILES}
-    assert {*PAPER, "cifar_r_20x30", *(f"digits_{m}" for m in ("lstm", "r", "p", "rp"))} <= names
+    assert {*PAPER, "cifar_r_20x30", *DIGITS, *DOGS, *DBPEDIA} <= names
 
 
 @pytest.mark.parametrize("path", FLAGFILES, ids=lambda p: p.stem)
@@ -42,8 +56,8 @@ def test_every_flagfile_parses_and_builds(path):
     text = path.read_text()
     assert f"python train.py --flagfile=configs/{path.name}" in text
     config = read(path)
-    model = factory.build(config, *TASKS[config.task], classes=10)
-    assert len(model.auxiliary) == len(config.method.removeprefix("lstm"))
+    model = factory.build(config, *TASKS[config.task])
+    assert len(model.auxiliary) == {"lstm": 0, "rp": 2}.get(config.method, 1)
 
 
 @pytest.mark.parametrize("path", [p for p in FLAGFILES if p.stem in PAPER], ids=lambda p: p.stem)
@@ -66,6 +80,27 @@ def test_flagfiles_of_the_paper_have_its_settings(path):
     assert paper == [128, 128, 256, 1, 600, 100_000, 100, 1000, 300, 128, 0.001]
 
 
+@pytest.mark.parametrize("name", [*DOGS, *DBPEDIA])
+def test_flagfiles_of_long_images_and_text_have_the_papers_settings(name):
+    """Sections 4.2.2 and 4.4."""
+    config, default = read(ROOT / "configs" / f"{name}.cfg"), ExperimentConfig()
+    for field in ("units", "embedding_units", "classifier_units", "decoder_units", "batch_size",
+                  "learning_rate", "halve_epochs", "sampling_decay_steps"):  # fmt: skip
+        assert getattr(config, field) == getattr(default, field), field
+    dogs = config.task == "stanford_dogs"
+    truncation = "full" if name.endswith("lstm_full") else 300 if dogs else 100
+    assert config.supervised_truncation == truncation
+    assert config.epochs == (100 if dogs else 1000)
+    if config.method != "lstm":
+        assert config.pretrain_epochs == (20 if dogs else 100)
+        assert config.joint_training is dogs
+    if config.method in ("r", "p"):
+        segments = {"r_20x30": (20, 30), "r_20x15": (20, 15)}.get(name.split("_", 1)[1])
+        assert (config.num_anchors, config.segment_length) == (
+            segments or ((1, 600) if dogs else (1, 300))
+        )
+
+
 def test_one_value_keeps_its_name_all_the_way():
     config = ExperimentConfig(segment_length=17, sampling_decay_steps=5, drop_per="batch")
     model = factory.build(config, time=64, features=1, classes=10)
@@ -73,7 +108,10 @@ def test_one_value_keeps_its_name_all_the_way():
     assert task.segment_length == task.sampler.segment_length == 17
     assert task.get_config()["segment_length"] == 17
     assert model.sampling_decay_steps == model.get_config()["sampling_decay_steps"] == 5
-    assert model.get_config()["drop_per"] == task.get_config()["drop_per"] == "batch"
+    config = ExperimentConfig(feedback="argmax", decoder_head="dense", segment_length=5)
+    task = factory.build(config, None, None, classes=3, vocabulary=7).auxiliary[0]
+    assert task.decoder.feedback == "argmax" and task.decoder.readout.hidden is None
+    assert model.get_config()["drop_per"] == model.auxiliary[0].get_config()["drop_per"] == "batch"
 
 
 @pytest.mark.parametrize(
@@ -93,12 +131,20 @@ def test_one_value_keeps_its_name_all_the_way():
         (dict(learning_rate=0.0), "`learning_rate` must be positive and finite"),
         (dict(learning_rate=float("nan")), "`learning_rate` must be positive and finite"),
         (dict(clip_norm=0.0), "`clip_norm` must be positive and finite"),
+        (dict(bucket_lengths="64,64"), "`bucket_lengths` must be increasing positive integers"),
+        (dict(bucket_lengths="64,x"), "`bucket_lengths` must be .*Received: .*'64,x'"),
+        (dict(test_examples=0), "`test_examples` must be an integer of at least 1"),
         (dict(num_anchors=0), "`num_anchors` must be an integer of at least 1"),
     ],
 )
 def test_bad_values_are_named(values, message):
     with pytest.raises(ValueError, match=message):
         ExperimentConfig(**values)
+
+
+def test_characters_without_an_embedding_are_named():
+    with pytest.raises(ValueError, match="`embedding_units` must be at least 1 for characters"):
+        factory.build(ExperimentConfig(embedding_units=0), None, None, classes=3, vocabulary=7)
 
 
 def test_segment_longer_than_the_sequence_is_named():

@@ -11,13 +11,14 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
 
-def run_all(runs, workdir, jobs):
+def run_all(runs, workdir, jobs, flags=()):
     """Runs `train.py` for each configuration; finished ones are not run again.
 
     Args:
         runs: dict from a run's name to the list of its flags.
         workdir: folder, with a folder of its own for every run.
         jobs: int, processes at a time, each held to its share of the cores.
+        flags: list of flags for all runs.
 
     Returns:
         dict from a run's name to its `result.json`.
@@ -33,7 +34,7 @@ def run_all(runs, workdir, jobs):
     def run(name):
         share = shares.get()
         try:
-            return name, _run(runs[name], pathlib.Path(workdir) / name, share)
+            return name, _run([*runs[name], *flags], pathlib.Path(workdir) / name, share)
         finally:
             shares.put(share)
 
