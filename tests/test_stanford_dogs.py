@@ -80,7 +80,8 @@ def test_a_larger_training_set_beside_the_real_test_set(tmp_path):
     for name in names:
         breed = name.split("-")[0]
         make(tmp_path, f"{breed}/{breed}_0.JPEG")
-    make(tmp_path, f"{tested.split('_')[0]}/{pathlib.Path(tested).stem}.JPEG")
+    stem = pathlib.PurePath(tested).stem
+    make(tmp_path, f"{stem.split('_')[0]}/{stem}.JPEG")
     task = tasks.load("stanford_dogs", seed=0, manual_dir=tmp_path, image_size=5)
     assert task.sizes["train"] == 120 and task.sizes["test"] == 1440
     assert task.notes == [f"stanford_dogs train: 120 images of {tmp_path}; 1 others left out, "

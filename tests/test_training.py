@@ -1,5 +1,6 @@
 """Whole runs: the command line on the README's flagfiles, shrunk by overrides only."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -19,6 +20,7 @@ from aux_keras.data import tasks
 from aux_keras.models import factory
 from aux_keras.training import callbacks, loop, schedules
 from aux_keras.training import workdir as folder
+from tests import test_config, test_stanford_dogs
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SMALL = ["--units=8", "--embedding_units=8", "--classifier_units=8", "--decoder_units=8",
@@ -133,6 +135,55 @@ def test_flagfiles_on_real_data(flagfile, tmp_path):
     done = train(tmp_path, *size, "--pretrain_steps=2", "--steps=2", flagfile=flagfile)
     assert done.returncode == 0, done.stderr
     assert all(np.isfinite(row["loss"]) for row in rows(tmp_path))
+
+
+def run_flagfile(name, workdir, **overrides):
+    """A few steps of both phases of a flagfile, in this process, shrunk by overrides only."""
+    config = test_config.read(ROOT / "configs" / f"{name}.cfg")
+    small = {"pretrain_steps": 2, "steps": 2, "train_examples": 8, "test_examples": 8,
+             "batch_size": 4, "workdir": str(workdir)}  # fmt: skip
+    result = loop.run(dataclasses.replace(config, **small, **overrides))
+    assert all(np.isfinite(row["loss"]) for row in rows(workdir))
+    phases = {"train"} if config.method == "lstm" else {"pretrain", "train"}
+    assert {row["phase"] for row in rows(workdir)} == phases
+    assert 0 <= result["test_accuracy"] <= 1
+
+
+@REAL
+@pytest.mark.parametrize("size", [40, 128])
+@pytest.mark.parametrize("name", test_config.DOGS)
+def test_flagfiles_of_stanford_dogs(name, size, tmp_path):
+    run_flagfile(name, tmp_path, image_size=size)
+
+
+@pytest.fixture(scope="module")
+def dbpedia_dir(tmp_path_factory):
+    """A TFDS folder; prepared from the real csv files by the first test that needs it."""
+    return tmp_path_factory.mktemp("tfds")
+
+
+@REAL
+@pytest.mark.parametrize("name", test_config.DBPEDIA)
+def test_flagfiles_of_dbpedia(name, dbpedia_dir, tmp_path):
+    csv_dir = pathlib.Path(os.environ["TFDS_DATA_DIR"]).parent / "dbpedia"
+    run_flagfile(name, tmp_path, data_dir=str(dbpedia_dir), manual_dir=str(csv_dir))
+
+
+@REAL
+def test_an_image_that_does_not_decode_stops_a_run_with_its_name(tmp_path):
+    import tensorflow_datasets as tfds
+
+    data = tfds.builder("stanford_dogs", data_dir=os.environ["TFDS_DATA_DIR"])
+    for name in data.info.features["label"].names:
+        breed = name.split("-")[0]
+        test_stanford_dogs.make(tmp_path / "images", f"{breed}/{breed}_0.JPEG")
+    broken = tmp_path / "images" / breed / f"{breed}_0.JPEG"
+    broken.write_bytes(broken.read_bytes()[:200])
+    config = ExperimentConfig(task="stanford_dogs", method="lstm", supervised_truncation=1,
+                              image_size=4, manual_dir=str(tmp_path / "images"), steps=40,
+                              batch_size=8, workdir=str(tmp_path / "run"))  # fmt: skip
+    with pytest.raises(ValueError, match=f"The image {broken} cannot be decoded"):
+        loop.run(config)
 
 
 def test_a_set_that_no_flagfile_names(tmp_path):

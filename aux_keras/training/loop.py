@@ -39,7 +39,8 @@ def run(config):
         dict, the contents of `result.json`.
 
     Raises:
-        ValueError, FileNotFoundError: for what the user can change; before training.
+        ValueError, FileNotFoundError: for what the user can change; before training, except
+            for examples that cannot be read.
         FloatingPointError: if a loss is not finite.
         OSError: if the workdir cannot be written.
     """
@@ -65,11 +66,21 @@ def run(config):
     weights = sum(math.prod(v.shape) for v in model.trainable_weights)
     # Two phases keep two checkpoints of weights and slots, and the one that is being written.
     folder.check_space(workdir, 4 * weights * 2 * 5)
-    for index, phase in enumerate(all_phases):
-        later = [workdir / "checkpoints" / p.name for p in all_phases[index + 1 :]]
-        if not any(callbacks.steps_done(directory) for directory in later):
-            run_phase(model, task, config, phase, workdir, first=index == 0)
-    return finish(model, task, config, workdir, weights)
+    try:
+        for index, phase in enumerate(all_phases):
+            later = [workdir / "checkpoints" / p.name for p in all_phases[index + 1 :]]
+            if not any(callbacks.steps_done(directory) for directory in later):
+                run_phase(model, task, config, phase, workdir, first=index == 0)
+        return finish(model, task, config, workdir, weights)
+    except tf.errors.OpError as error:  # what an operation of the data pipeline found
+        raise ValueError(_reason(error)) from error
+
+
+def _reason(error):
+    """The line that says what is wrong: of an error raised in Python, its own."""
+    lines = [line.strip() for line in error.message.splitlines() if line.strip()]
+    raised = [line.split("ValueError: ", 1)[1] for line in lines if "ValueError: " in line]
+    return (raised or lines)[0]
 
 
 def phases(config, task, model):
