@@ -18,8 +18,8 @@ OURS = {
 PLAIN = {"plain", "plain_embedded"}
 
 
-def make(name, time):
-    """A compiled model for sequences of `(time, 1)`.
+def make(name, time, features=1):
+    """A compiled model for sequences of `(time, features)`.
 
     `plain` is `keras.layers.LSTM` and `Dense` on the tokens themselves; `plain_embedded`
     the paper's network (167,434 weights) in stock Keras layers. Both back-propagate
@@ -29,16 +29,16 @@ def make(name, time):
         body = [keras.layers.LSTM(UNITS), keras.layers.Dense(CLASSES, "softmax")]
         if name == "plain_embedded":
             body = [keras.layers.Dense(UNITS), body[0], keras.layers.Dense(256, "relu"), body[1]]
-        model = keras.Sequential([keras.Input((time, 1)), *body])
+        model = keras.Sequential([keras.Input((time, features)), *body])
     else:
         config = configuration.ExperimentConfig(**OURS[name])
-        model = factory.build(config, time, features=1, classes=CLASSES)
+        model = factory.build(config, time, features, CLASSES)
     model.compile("rmsprop", "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
 
 
-def batch(size, time):
-    """Random tokens `(size, time, 1)` and labels `(size,)`."""
+def batch(size, time, features=1):
+    """Random tokens `(size, time, features)` and labels `(size,)`."""
     rng = np.random.default_rng(0)
-    tokens = rng.random((size, time, 1), "float32")
+    tokens = rng.random((size, time, features), "float32")
     return tf.constant(tokens), tf.constant(rng.integers(0, CLASSES, size))

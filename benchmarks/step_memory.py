@@ -1,7 +1,7 @@
 """Peak memory of a training step against the length of the sequence.
 
 `python -m benchmarks.step_memory`: one process per point, which prints its peak resident
-set size over what it had after importing Keras. Batch 32.
+set size over what it had after importing Keras. Batch 32. `--features 3` for colours.
 """
 
 import argparse
@@ -13,12 +13,12 @@ BATCH, TIMES = 32, (1024, 4096, 16384)
 NAMES = ("r", "r_20x30", "p", "plain", "plain_embedded")
 
 
-def measure(name, time):
+def measure(name, time, features):
     """MiB of this process's peak over its start, after three training steps."""
     from benchmarks import contenders
 
     before = current_mib()
-    model, data = contenders.make(name, time), contenders.batch(BATCH, time)
+    model, data = contenders.make(name, time, features), contenders.batch(BATCH, time, features)
     for _ in range(3):
         model.train_on_batch(*data)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before
@@ -32,19 +32,26 @@ def current_mib():
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--point", nargs=2, metavar=("NAME", "TIME"), help="measure one point")
-    point = parser.parse_args().point
-    if point:
-        print(f"{measure(point[0], int(point[1])):.0f}")
+    parser.add_argument("--names", nargs="*", default=NAMES, help="models to measure")
+    parser.add_argument("--features", type=int, default=1, help="width of a token")
+    arguments = parser.parse_args()
+    if arguments.point:
+        name, time = arguments.point
+        print(f"{measure(name, int(time), arguments.features):.0f}")
         return
-    print(f"Peak MiB of training steps over the process's start, batch {BATCH}")
+    print(
+        f"Peak MiB of training steps over the process's start, batch {BATCH}, "
+        f"{arguments.features} features"
+    )
     print("model           " + "".join(f"{time:>8}" for time in TIMES) + "   growth  allowed")
-    for name in NAMES:
+    for name in arguments.names:
         peaks = []
         for time in TIMES:
-            command = [sys.executable, "-m", "benchmarks.step_memory", "--point", name, str(time)]
+            command = [sys.executable, "-m", "benchmarks.step_memory", "--point", name, str(time),
+                       "--features", str(arguments.features)]  # fmt: skip
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             peaks.append(float(done.stdout.split()[-1]))
-        inputs = BATCH * (TIMES[-1] - TIMES[0]) * 4 / 2**20
+        inputs = BATCH * (TIMES[-1] - TIMES[0]) * 4 * arguments.features / 2**20
         print(
             f"{name:16}" + "".join(f"{peak:8.0f}" for peak in peaks)
             + f"{peaks[-1] - peaks[0]:9.0f}{inputs + 0.05 * peaks[0]:9.0f}", flush=True,
