@@ -18,6 +18,7 @@ def token_loss(targets, predictions):
     """
     # float32: sums over hundreds of tokens lose their last digits in half precision.
     predictions = tf.cast(predictions, tf.float32)
+    targets = tf.convert_to_tensor(targets)
     if not targets.dtype.is_floating:
         return tf.nn.sparse_softmax_cross_entropy_with_logits(targets, predictions)
     difference = tf.cast(targets, tf.float32) - predictions

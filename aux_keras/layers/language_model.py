@@ -75,8 +75,11 @@ class LanguageModel(keras.layers.Layer):
         return draws.segments.starts, 0
 
     def inputs_and_targets(self, tokens):
-        """What the RNN is fed and what it is to predict, `(batch, time, features)` each."""
-        return tokens[:, :-1], tokens[:, 1:]
+        """What the RNN is fed and what it is to predict, `(batch, time, features)` each.
+
+        The last input of a sequence is fed for nothing: its step is behind `lengths`.
+        """
+        return tokens, tf.roll(tokens, -1, axis=1)
 
     def call(self, tokens, draws, record, encoder, embedding=None):
         del embedding  # the encoder has it

@@ -114,14 +114,11 @@ def stack_step(kernels, t, x, states, arrays, valid=None):
     after, written = [], []
     for kernel, (h, c), (hs, cs, gates) in zip(kernels, states, arrays):
         new_h, new_c, gate = lstm_step(kernel, x, h, c)
-        h, c = (
-            (new_h, new_c)
-            if valid is None
-            else (tf.where(valid, new_h, h), tf.where(valid, new_c, c))
-        )
-        written.append((hs.write(t + 1, h), cs.write(t + 1, c), gates.write(t, gate)))
-        after.append((h, c))
-        x = h
+        if valid is not None:
+            new_h, new_c = tf.where(valid, new_h, h), tf.where(valid, new_c, c)
+        written.append((hs.write(t + 1, new_h), cs.write(t + 1, new_c), gates.write(t, gate)))
+        after.append((new_h, new_c))
+        x = new_h
     return after, written
 
 
