@@ -6,7 +6,9 @@ import pytest
 import tensorflow as tf
 
 import aux_keras as ak
+from aux_keras.config import ExperimentConfig
 from aux_keras.layers import scheduled_sampling
+from aux_keras.models import factory
 
 VOCABULARY, SEGMENT = 9, 4
 LENGTHS = [1, 2, SEGMENT, SEGMENT + 1, 9, 13]
@@ -197,3 +199,16 @@ def test_a_bad_vocabulary_is_named(vocabulary):
 def test_a_bad_feedback_is_named():
     with pytest.raises(ValueError, match="`feedback` must be one of"):
         ak.Reconstruction(cells(1), 1, 4, 3, hidden_units=6, drop_rate=0.5, feedback="beam")
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("method", ["rp", "lm", "sa"])
+def test_mixed_precision_trains(method, policy):
+    config = ExperimentConfig(method=method, units=5, embedding_units=4, classifier_units=6,
+                              decoder_units=5, segment_length=4, sampling_decay_steps=2,
+                              dtype_policy=policy)  # fmt: skip
+    model = factory.build(config, None, None, classes=3, vocabulary=VOCABULARY)
+    model.compile("rmsprop", "sparse_categorical_crossentropy")
+    history = model.fit(*documents(), batch_size=6, epochs=3, verbose=0).history
+    assert np.all(np.isfinite(history["loss"]))
+    assert {w.dtype for w in model.trainable_weights} == {"float32"}

@@ -86,7 +86,7 @@ class SegmentDecoder(keras.layers.Layer):
         self, cells, hidden_units, drop_rate, truncation, drop_per="example",
         feedback="sample", feedback_gradient=False, **kwargs,
     ):  # fmt: skip
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)  # half precision would round `uniform`
         if not cells:
             raise ValueError(f"`cells` must hold at least one RNN cell. Received: {cells=}")
         if feedback not in FEEDBACKS:
@@ -139,6 +139,7 @@ class SegmentDecoder(keras.layers.Layer):
     ):  # fmt: skip
         tokens = recurrence.time_major(segments, self.compute_dtype)[:-1]
         stack = self._recurrences(embedding)
+        states = [tf.cast(s, self.compute_dtype) for s in states]
         if self.projections:
             states = [layer(s) for layer, s in zip(self.projections, states)]
         records = [stack[0].from_states(states)]
