@@ -12,12 +12,7 @@ import pathlib
 from absl import flags
 
 FULL, SAME = "full", "same"
-PLACES = (
-    "workdir",
-    "data_dir",
-    "manual_dir",
-    "download",
-)  # where a run happens, not what it computes
+PLACES = ("workdir", "data_dir", "download")  # where a run happens, not what it computes
 
 
 def _field(default, help, choices=None, least=None):

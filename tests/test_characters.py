@@ -190,6 +190,43 @@ def test_tokens_that_are_no_characters_are_named():
         model.predict({"tokens": np.ones((2, 3, 1)), "lengths": np.array([3, 3])})
 
 
+def test_float_characters_of_a_dataset_are_named():
+    x = {"tokens": np.ones((2, 3), "f"), "lengths": np.array([3, 3])}
+    data = tf.data.Dataset.from_tensors((x, np.array([0, 1])))
+    with pytest.raises(ValueError, match="`tokens` holds something else than integers"):
+        build().fit(data, verbose=0, shuffle=False)
+
+
+def test_sampling_characters_needs_draws():
+    decoder = ak.SegmentDecoder(cells(1), hidden_units=None, drop_rate=0.0, truncation=None)
+    decoder.build((None, None, VOCABULARY), [(None, 5), (None, 5)], (4,))
+    embedding = ak.TokenEmbedding(4, vocabulary=VOCABULARY)
+    embedding.build(None)
+    segments, states = np.ones((2, 4), "int64"), [tf.zeros((2, 5))] * 2
+    feed = tf.zeros((2, 3), tf.bool)
+    with pytest.raises(ValueError, match="`uniform` must be given"):
+        decoder(segments, states, feed=feed, embedding=embedding)
+    decoder.feedback = "argmax"
+    assert decoder(segments, states, feed=feed, embedding=embedding).shape == (2, 3, VOCABULARY)
+
+
+@pytest.mark.parametrize("tasks", ["r", "p", "l", "s"])
+def test_whole_numbers_are_real_tokens_too(tasks):
+    """Pixels that nobody scaled: integers (batch, time, features), without a vocabulary."""
+    config = ExperimentConfig(method={"l": "lm", "s": "sa"}.get(tasks, tasks), units=5,
+                              embedding_units=4, classifier_units=6, decoder_units=5,
+                              segment_length=4, drop_rate=0.0)  # fmt: skip
+    pixels = np.random.default_rng(0).integers(0, 3, (6, 9, 2))
+    results = []
+    for dtype in ("uint8", "float32"):
+        keras.utils.set_random_seed(1)
+        model = factory.build(config, 9, 2, classes=3)
+        model.compile("sgd", "sparse_categorical_crossentropy")
+        data = tf.data.Dataset.from_tensors((pixels.astype(dtype), np.arange(6) % 3))
+        results.append(model.fit(data, epochs=2, verbose=0, shuffle=False).history["loss"])
+    np.testing.assert_allclose(*results, rtol=1e-6)
+
+
 @pytest.mark.parametrize("vocabulary", [0, -1, 2.5, True])
 def test_a_bad_vocabulary_is_named(vocabulary):
     with pytest.raises(ValueError, match="`vocabulary` must be a positive integer"):

@@ -96,6 +96,9 @@ def test_flagfiles_of_long_images_and_text_have_the_papers_settings(name):
         assert config.joint_training is dogs
     if config.method in ("r", "p"):
         segments = {"r_20x30": (20, 30), "r_20x15": (20, 15)}.get(name.split("_", 1)[1])
+        assert config.auxiliary_truncation == {20: config.segment_length}.get(
+            config.num_anchors, truncation
+        )
         assert (config.num_anchors, config.segment_length) == (
             segments or ((1, 600) if dogs else (1, 300))
         )
@@ -167,6 +170,12 @@ def test_differences_leave_out_places():
     other = ExperimentConfig(workdir="b", seed=3)
     assert one.differences(other.flagfile()) == (["--seed=3"], ["--seed=0"])
     assert one.differences(one.flagfile()) == ([], [])
+
+
+def test_another_training_set_is_another_configuration():
+    one = ExperimentConfig(task="stanford_dogs", manual_dir="ilsvrc")
+    other = ExperimentConfig(task="stanford_dogs")
+    assert one.differences(other.flagfile()) == ([], ["--manual_dir=ilsvrc"])
 
 
 def train(*arguments):

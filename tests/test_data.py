@@ -101,6 +101,26 @@ def test_an_epoch_has_every_example_once_and_the_next_another_order():
     assert [x.tobytes() for x in batches(other, 1)[0][0]] != seen[:32]
 
 
+def test_images_are_resized_once(monkeypatch):
+    task, calls = tasks.load("digits", seed=0, image_size=4, train_examples=10), []
+    resize = transforms.resize
+
+    def counted(image, size):
+        tf.numpy_function(lambda: calls.append(1) or np.int64(0), [], tf.int64)
+        return resize(image, size)
+
+    monkeypatch.setattr(transforms, "resize", counted)
+    for _ in range(2):
+        batches_of_ten = task.training(batch_size=10, first_step=0).take(3)
+        assert len(list(batches_of_ten)) == 3
+    assert len(calls) == 10
+
+
+def test_digits_have_no_manual_dir(tmp_path):
+    with pytest.raises(ValueError, match="`manual_dir` is for the tasks stanford_dogs and dbpedia"):
+        tasks.load("digits", seed=0, manual_dir=tmp_path)
+
+
 def test_evaluation_keeps_the_remainder():
     task = tasks.load("digits", seed=0)
     assert [len(y) for _, y in task.evaluation("test")] == [256, 104]

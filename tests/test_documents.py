@@ -57,6 +57,7 @@ def test_alphabet_is_zhangs_with_space_and_newline():
     [
         ("Hello, World!", "hello, world!"),
         (r"two\nlines", "two\nlines"),
+        (r"AC\NC", r"ac\nc"),
         ('a "quoted" word', 'a "quoted" word'),
         ("Übersee – 5€", "(?)bersee (?) 5(?)"),
         ("\x7f\t", "(?)(?)"),
@@ -102,6 +103,9 @@ def test_an_archive_is_read_too(manual_dir, tmp_path):
         ('15,"t","c"\n', r"train.csv, row 2: the label must be from 1 to 14. Received: '15'"),
         ('x,"t","c"\n', r"train.csv, row 2: the label must be .* Received: 'x'"),
         ('1," ",""\n', r"train.csv, row 2: the document is empty"),
+        ('1,"t","never closed\n2,u,d\n3,v,e\n', r"train.csv, row 2: "),
+        ('1,"t","closed late\n2,u,d"\n', r"train.csv, row 2: a line ends inside of a quoted"),
+        ('1,"t","quote" behind"\n', r"train.csv, row 2: "),
     ],
 )
 def test_bad_rows_are_named_and_nothing_is_prepared(manual_dir, row, message):
@@ -110,6 +114,31 @@ def test_bad_rows_are_named_and_nothing_is_prepared(manual_dir, row, message):
         load(manual_dir)
     with pytest.raises(ValueError, match=message):  # the second try does not find half a set
         load(manual_dir)
+
+
+def test_bytes_that_are_no_text_are_named(manual_dir):
+    path = manual_dir / "dbpedia_csv" / "train.csv"
+    path.write_bytes(b'1,"a","b"\n1,"c","\xff\xfe"\n')
+    with pytest.raises(ValueError, match="train.csv, row .*utf-8"):
+        load(manual_dir)
+
+
+def test_a_damaged_archive_is_named(tmp_path):
+    (tmp_path / "csv").mkdir()
+    (tmp_path / "csv" / dbpedia.ARCHIVE).write_bytes(b"not an archive")
+    with pytest.raises(ValueError, match="`manual_dir` has a damaged dbpedia_csv.tar.gz"):
+        load(tmp_path / "csv")
+
+
+def test_a_set_prepared_before_says_so(manual_dir):
+    assert len(load(manual_dir).notes) == 2
+    assert "--manual_dir is not read" in load(manual_dir).notes[0]
+
+
+@pytest.mark.parametrize("flags", [{"image_size": 8}, {"download": True}])
+def test_flags_of_images_are_refused(manual_dir, flags):
+    with pytest.raises(ValueError, match="`download` and `image_size` are not for dbpedia"):
+        load(manual_dir, **flags)
 
 
 def test_other_class_names_are_refused(manual_dir):

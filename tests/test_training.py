@@ -186,6 +186,27 @@ def test_an_image_that_does_not_decode_stops_a_run_with_its_name(tmp_path):
         loop.run(config)
 
 
+def test_what_the_data_pipeline_finds_is_said_in_one_line():
+    """In a real `fit`, whose errors begin with frames of the graph."""
+    config = ExperimentConfig(method="lstm", units=4, embedding_units=4, classifier_units=4)
+    built = factory.build(config, 9, 1, classes=3)
+    built.compile("sgd", "sparse_categorical_crossentropy")
+    labelled = tf.data.Dataset.from_tensors((np.zeros((2, 9, 1), "f"), np.array([0, 7])))
+    with pytest.raises(tf.errors.InvalidArgumentError) as raised:
+        built.fit(labelled, verbose=0, shuffle=False)
+    assert "`y` holds a label outside" in loop.reason(raised.value)
+
+    def missing(x):
+        raise FileNotFoundError(f"no image {int(x)}")
+
+    broken = tf.data.Dataset.range(3).map(
+        lambda x: (tf.ensure_shape(tf.py_function(missing, [x], tf.float32), (9, 1)), x)
+    )
+    with pytest.raises(tf.errors.OpError) as raised:
+        built.fit(broken.batch(1), verbose=0, shuffle=False)
+    assert loop.reason(raised.value) == "no image 0"
+
+
 def test_a_set_that_no_flagfile_names(tmp_path):
     from tests.test_data import Stripes, prepare
 

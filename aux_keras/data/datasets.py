@@ -50,6 +50,11 @@ def images(
         FileNotFoundError: if it is not on disk and must not be downloaded.
     """
     notes = []
+    if manual_dir is not None and task != "stanford_dogs":
+        raise ValueError(
+            "`manual_dir` is for the tasks stanford_dogs and dbpedia. Received: "
+            f"manual_dir={manual_dir} with task={task}"
+        )
     if task == "digits":
         read, sizes, shape, names = _digits()
     else:
@@ -57,7 +62,7 @@ def images(
         builder = _builder(name, data_dir, download)
         read, sizes, shape, names = _tfds_images(name, builder)
         if manual_dir is not None:
-            read, sizes, notes = _larger_dogs(name, builder, read, sizes, names, manual_dir)
+            read, sizes, notes = _larger_dogs(builder, read, sizes, names, manual_dir)
     bounds = split_bounds(sizes, train_examples, test_examples, validation_fraction)
     counts = {name: end - start for name, (_, start, end) in bounds.items()}
     splits = {name: read(*bound) for name, bound in bounds.items() if counts[name]}
@@ -74,8 +79,9 @@ def documents(name, data_dir=None, manual_dir=None):
             `data_dir` if it is not there.
 
     Returns:
-        `(read, sizes, label_names)`: a function of `(split, start, end)` that returns a
-        dataset of `(title, content, label)`; examples by split name; names of the classes.
+        `(read, sizes, label_names, notes)`: a function of `(split, start, end)` that returns
+        a dataset of `(title, content, label)`; examples by split name; names of the classes;
+        what a user should know.
 
     Raises:
         FileNotFoundError: if it is neither prepared nor can be.
@@ -83,26 +89,32 @@ def documents(name, data_dir=None, manual_dir=None):
     """
     from aux_keras.data import dbpedia  # registers the builder; imports TFDS
 
-    folder = _folder(data_dir)
+    folder, notes = _folder(data_dir), []
     builder = dbpedia.Dbpedia(data_dir=folder, file_format="tfrecord")
-    if not builder.is_prepared():
+    if builder.is_prepared():
+        if manual_dir is not None:
+            notes.append(
+                f"{name}: prepared before, in {builder.data_path}; --manual_dir is not read"
+            )
+    else:
         if manual_dir is None:
             raise FileNotFoundError(
                 f"The data set `{name}` is not in {folder}. Name the folder that has it with "
                 "`--data_dir=DIR`, or the folder of its csv files with `--manual_dir=DIR`."
             )
-        dbpedia.prepare(builder, manual_dir)
+        try:
+            dbpedia.prepare(builder, pathlib.Path(manual_dir).expanduser())
+        except OSError:  # another run that began at the same time may have been first
+            builder = dbpedia.Dbpedia(data_dir=folder, file_format="tfrecord")
+            if not builder.is_prepared():
+                raise
 
     def read(split, start, end):
         dataset = builder.as_dataset(split=f"{split}[{start}:{end}]", read_config=_in_order())
         return dataset.map(lambda row: (row["title"], row["content"], row["label"]))
 
-    info = builder.info
-    return (
-        read,
-        {n: info.splits[n].num_examples for n in ("train", "test")},
-        list(info.features["label"].names),
-    )
+    sizes = {split: builder.info.splits[split].num_examples for split in ("train", "test")}
+    return read, sizes, list(builder.info.features["label"].names), notes
 
 
 def split_bounds(sizes, train_examples=None, test_examples=None, validation_fraction=0.0):
@@ -201,15 +213,11 @@ def _tfds_images(name, builder):
     return read, sizes, tuple(features[image].shape), list(features[label].names)
 
 
-def _larger_dogs(name, builder, read, sizes, label_names, manual_dir):
+def _larger_dogs(builder, read, sizes, label_names, manual_dir):
     """Reader, sizes and notes of StanfordDogs with the training images in `manual_dir`."""
-    if name != "stanford_dogs":
-        raise ValueError(
-            "`manual_dir` is for the tasks stanford_dogs and dbpedia. Received: "
-            f"manual_dir={manual_dir} with task={name}"
-        )
     test = builder.as_dataset(split="test", decoders={"image": _skip_decoding()})
     files = [row["image/filename"].decode() for row in test.as_numpy_iterator()]
+    manual_dir = pathlib.Path(manual_dir).expanduser()
     paths, labels, left_out = stanford_dogs.larger_training_set(manual_dir, label_names, files)
 
     def read_either(split, start, end):

@@ -58,13 +58,16 @@ def prepare(builder, manual_dir):
     """Prepares the data set from the published files in `manual_dir`.
 
     Raises:
-        FileNotFoundError, ValueError: see `find` and `read_rows`.
+        FileNotFoundError, ValueError: see `find` and `read_rows`; or a damaged archive.
         OSError: if the builder's folder cannot be written.
     """
     if not (pathlib.Path(manual_dir) / ARCHIVE).exists():
         find(manual_dir, extract=None)  # TFDS would say less
     config = tfds.download.DownloadConfig(manual_dir=manual_dir)
-    builder.download_and_prepare(download_config=config)
+    try:
+        builder.download_and_prepare(download_config=config)
+    except tfds.download.download_manager.extractor.ExtractError as error:
+        raise ValueError(f"`manual_dir` has a damaged {ARCHIVE}: {error}") from error
 
 
 def find(manual_dir, extract):
@@ -78,10 +81,11 @@ def find(manual_dir, extract):
         FileNotFoundError: naming what is missing.
     """
     manual_dir = pathlib.Path(manual_dir)
-    places = [manual_dir, manual_dir / "dbpedia_csv"]
+    for place in (manual_dir, manual_dir / "dbpedia_csv"):
+        if all((place / name).exists() for name in FILES):
+            return place
     if (manual_dir / ARCHIVE).exists():
-        places.append(pathlib.Path(extract(manual_dir / ARCHIVE)) / "dbpedia_csv")
-    for place in places:
+        place = pathlib.Path(extract(manual_dir / ARCHIVE)) / "dbpedia_csv"
         if all((place / name).exists() for name in FILES):
             return place
     raise FileNotFoundError(
@@ -95,21 +99,28 @@ def read_rows(path):
 
     Raises:
         ValueError: naming the file and the row if it has not three fields, its label is not
-            from 1 to 14, or the document is empty.
+            from 1 to 14, the document is empty, a quote is not closed, or it is not UTF-8.
     """
+    number = 0
     with open(path, encoding="utf-8", newline="") as file:
-        for number, row in enumerate(csv.reader(file), start=1):
-            where = f"{path}, row {number}"
-            if len(row) != 3:
-                raise ValueError(
-                    f"{where}: expected the 3 fields label, title, content. Received: "
-                    f"{len(row)} fields"
-                )
-            label, title, content = row
-            if not (label.isascii() and label.isdigit() and 1 <= int(label) <= len(LABELS)):
-                raise ValueError(
-                    f"{where}: the label must be from 1 to {len(LABELS)}. Received: {label!r}"
-                )
-            if not (title.strip() or content.strip()):
-                raise ValueError(f"{where}: the document is empty")
-            yield number, {"title": title, "content": content, "label": int(label) - 1}
+        try:
+            for number, row in enumerate(csv.reader(file, strict=True), start=1):
+                yield number, checked_row(row, f"{path}, row {number}")
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise ValueError(f"{path}, row {number + 1}: {error}") from error
+
+
+def checked_row(row, where):
+    """Features of a row, a list of str; errors begin with `where`."""
+    if len(row) != 3:
+        raise ValueError(
+            f"{where}: expected the 3 fields label, title, content. Received: {len(row)} fields"
+        )
+    label, title, content = row
+    if not (label.isascii() and label.isdigit() and 1 <= int(label) <= len(LABELS)):
+        raise ValueError(f"{where}: the label must be from 1 to {len(LABELS)}. Received: {label!r}")
+    if not (title.strip() or content.strip()):
+        raise ValueError(f"{where}: the document is empty")
+    if "\n" in title + content:  # the published files escape them: a quote is not closed
+        raise ValueError(f"{where}: a line ends inside of a quoted field")
+    return {"title": title, "content": content, "label": int(label) - 1}

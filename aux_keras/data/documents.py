@@ -104,7 +104,7 @@ def load(
     name, seed, bucket_lengths, use_titles=True, data_dir=None, manual_dir=None,
     train_examples=None, test_examples=None, validation_fraction=0.0,
 ):  # fmt: skip
-    """A document classification task, for which see `datasets.load` too.
+    """A document classification task; see `datasets.documents` and `split_bounds` too.
 
     A document longer than the last bucket is cut to it, and one without a character
     (titles may be all it has) is left out; both are counted in `notes`.
@@ -118,9 +118,9 @@ def load(
     Returns:
         `DocumentTask`.
     """
-    read, sizes, names = datasets.documents(name, data_dir, manual_dir)
+    read, sizes, names, notes = datasets.documents(name, data_dir, manual_dir)
     bounds = datasets.split_bounds(sizes, train_examples, test_examples, validation_fraction)
-    longest, splits, lengths, notes = bucket_lengths[-1], {}, {}, []
+    longest, splits, lengths = bucket_lengths[-1], {}, {}
 
     def encode(title, content, label):
         return transforms.encode_text(transforms.join_text(title, content, use_titles)), label

@@ -21,6 +21,7 @@ class SequenceTask:
     order: np.ndarray | None
     image_size: int | None
     seed: int
+    caches: dict[str, tf.data.Dataset] = dataclasses.field(default_factory=dict)
 
     vocabulary = None
 
@@ -91,12 +92,18 @@ class SequenceTask:
         return examples.batch(EVALUATION_BATCH).prefetch(tf.data.AUTOTUNE)
 
     def _cached(self, split):
+        """A split as images of one size, decoded and resized once in all phases together."""
+        if split not in self.caches:
+            self.caches[split] = self._resized(split).cache()
+        return self.caches[split]
+
+    def _resized(self, split):
         images = self.images.splits[split]
         if self.image_size is not None:
             size = self.image_size
             images = images.map(lambda i, y: (transforms.resize(i, size), y), tf.data.AUTOTUNE)
         shape = self.shape
-        return images.map(lambda i, y: (tf.ensure_shape(i, shape), y)).cache()
+        return images.map(lambda i, y: (tf.ensure_shape(i, shape), y))
 
     def _tokens(self, image, label):
         tokens = transforms.flatten(image)

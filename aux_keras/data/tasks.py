@@ -27,5 +27,10 @@ def load(
         "validation_fraction": validation_fraction,
     }
     if task in DOCUMENTS:
+        if download or image_size is not None:
+            raise ValueError(
+                f"`download` and `image_size` are not for {task}, which is prepared from its csv "
+                f"files: `--manual_dir=DIR`. Received: {download=}, {image_size=}"
+            )
         return documents.load(task, seed, bucket_lengths, use_titles, **common)
     return pixels.load_images(task, seed, image_size, permutation, download=download, **common)

@@ -70,7 +70,7 @@ def encode_text(text):
     Returns:
         `(time,)` uint8, from 1 to `OTHER`.
     """
-    text = tf.strings.regex_replace(tf.strings.lower(text, "utf-8"), r"\\n", "\n")
+    text = tf.strings.lower(tf.strings.regex_replace(text, r"\\n", "\n"), "utf-8")
     codes = tf.strings.unicode_decode(text, "UTF-8")
     table = np.full(129, OTHER, np.uint8)
     table[[ord(character) for character in ALPHABET]] = np.arange(1, OTHER)

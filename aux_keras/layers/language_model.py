@@ -26,7 +26,7 @@ class LanguageModel(keras.layers.Layer):
     Call arguments, Returns: see `AuxiliaryTask`; there is one anchor.
 
     Raises:
-        ValueError: on arguments outside what is said above.
+        ValueError: on a bad truncation; on the others as soon as the layer is built.
 
     Example:
         >>> task = LanguageModel(truncation=100, hidden_units=256, drop_rate=0.5)
@@ -71,11 +71,11 @@ class LanguageModel(keras.layers.Layer):
         return Segments(lengths - 1, tf.zeros_like(lengths), lengths - 1)
 
     def window(self, draws):
-        """`(counts, truncation)` of the state that is started from: the zero state."""
-        return draws.segments.starts, 0
+        """None: this task starts from the zero state."""
+        del draws
 
     def inputs_and_targets(self, tokens):
-        """What the RNN is fed and what it is to predict, `(batch, time, features)` each.
+        """What the RNN is fed and what it is to predict, each of the shape of `tokens`.
 
         The last input of a sequence is fed for nothing: its step is behind `lengths`.
         """
@@ -84,8 +84,10 @@ class LanguageModel(keras.layers.Layer):
     def call(self, tokens, draws, record, encoder, embedding=None):
         del embedding  # the encoder has it
         inputs, targets = self.inputs_and_targets(tokens)
-        start, lengths = tuple(r[:, 0] for r in record), draws.segments.lengths[:, 0]
-        inputs = encoder.inputs(inputs)
+        lengths, inputs = draws.segments.lengths[:, 0], encoder.inputs(inputs)
+        start = encoder.zeros(tf.shape(lengths)[0])
+        if record is not None:
+            start = tuple(state[:, 0] for state in record)
         outputs = encoder.scan(inputs, start, lengths, self.truncation, "outputs")
         readout = self.readout.weights_with(draws.mask[:, 0])
         losses = token_loss(targets, feed_forward_over_time(outputs, *readout))

@@ -50,14 +50,15 @@ def own_token(prediction, uniform, feedback):
     """The token that a decoder feeds back to itself.
 
     Args:
-        prediction: `(rows, features)`, predicted tokens; or logits if `uniform` is given.
-        uniform: `(rows,)` float32 draws from [0, 1) for characters, None for real tokens.
-        feedback: `"sample"` or `"argmax"`, how a character is made of logits.
+        prediction: `(rows, features)`, predicted tokens, or logits of characters.
+        uniform: `(rows,)` float32 draws from [0, 1), needed to sample characters.
+        feedback: `"sample"` or `"argmax"`, how a character is made of logits; None for real
+            tokens.
 
     Returns:
         `(rows, features)`; or characters, `(rows,)` int32.
     """
-    if uniform is None:
+    if feedback is None:
         return prediction
     if feedback == "argmax":
         return tf.argmax(prediction, -1, tf.int32)

@@ -78,8 +78,8 @@ class SegmentDecoder(keras.layers.Layer):
         `(rows, l, features)`, the predicted tokens; of characters, the logits.
 
     Raises:
-        ValueError: if `cells` is empty, `feedback` is unknown, or the bottom cell has
-            another number of states than the main RNN.
+        ValueError: if `cells` is empty, `feedback` is unknown, the bottom cell has another
+            number of states than the main RNN, or `uniform` is missing.
     """
 
     def __init__(
@@ -137,6 +137,10 @@ class SegmentDecoder(keras.layers.Layer):
     def call(
         self, segments, states, feed=None, uniform=None, drop_mask=None, embedding=None
     ):  # fmt: skip
+        segments = tf.convert_to_tensor(segments)
+        characters = not segments.dtype.is_floating
+        if characters:
+            segments = tf.cast(segments, tf.int32)
         tokens = recurrence.time_major(segments, self.compute_dtype)[:-1]
         stack = self._recurrences(embedding)
         states = [tf.cast(s, self.compute_dtype) for s in states]
@@ -148,14 +152,19 @@ class SegmentDecoder(keras.layers.Layer):
         if feed is None:
             return self._predict(stack, records, tokens, readout)
         feed = tf.transpose(tf.concat([tf.ones_like(feed[:, :1]), feed[:, 1:]], axis=1))
+        feedback = self.feedback if characters else None
+        if feedback == "sample" and uniform is None:
+            raise ValueError("`uniform` must be given, to draw the characters that are fed back")
         uniform = uniform if uniform is None else tf.transpose(uniform)
         if self.feedback_gradient or not self._compiled(stack):
-            return self._sample_and_predict(stack, records, tokens, feed, uniform, readout)
+            return self._sample_and_predict(
+                stack, records, tokens, feed, uniform, readout, feedback
+            )
         # A fed-back output is a constant, so the forward run that samples fixes the inputs.
         stop = ([r.kernel for r in stack], readout, tokens, feed, uniform, records)
         tokens, residuals = sample_lstm_decoder(
             *tf.nest.map_structure(lambda t: t if t is None else tf.stop_gradient(t), stop),
-            self.feedback,
+            feedback,
         )
         return self._predict(stack, records, tokens, readout, residuals)
 
@@ -197,7 +206,7 @@ class SegmentDecoder(keras.layers.Layer):
                 outputs = layer.scan(outputs, record, lengths, self.truncation, "outputs")
         return feed_forward_over_time(outputs, *readout)
 
-    def _sample_and_predict(self, stack, records, tokens, feed, uniform, readout):
+    def _sample_and_predict(self, stack, records, tokens, feed, uniform, readout, feedback):
         """Any cells, and gradient through the fed-back output: one differentiated loop."""
         cut, steps = self.truncation, tokens.shape[0] or tf.shape(tokens)[0]
         constant = tf.identity if self.feedback_gradient else tf.stop_gradient
@@ -214,7 +223,7 @@ class SegmentDecoder(keras.layers.Layer):
             prediction = feed_forward(below, *readout)
             if cut == 0:
                 after = tf.nest.map_structure(tf.stop_gradient, after)
-            own = own_token(prediction, uniform if uniform is None else uniform[t], self.feedback)
+            own = own_token(prediction, uniform if uniform is None else uniform[t], feedback)
             return t + 1, own, after, outputs.write(t, prediction)
 
         shape = (tokens.shape[1], self.readout.features)

@@ -34,7 +34,7 @@ class TruncatedRNN(keras.layers.Layer):
         embedding: `TokenEmbedding` through which the tokens are read, or None.
 
     Call arguments:
-        tokens: `(batch, time, features)`.
+        tokens: `(batch, time, features)`, or characters `(batch, time)`.
         lengths: `(batch,)` int, valid tokens of each sequence, by default all.
         training: bool.
 
@@ -137,13 +137,19 @@ def states_at(encoder, tokens, requests):
 
     Args:
         encoder: a recurrence.
-        tokens: `(rows, time, features)`.
+        tokens: `(rows, time, features)`, or characters `(rows, time)`.
         requests: list of `(counts, truncation)`: `(rows, anchors)` int32 numbers of
-            tokens read, and through how many of the last of them gradient passes.
+            tokens read, and through how many of the last of them gradient passes. Or None.
 
     Returns:
-        list of records with tensors `(rows, anchors, width)`, one per request.
+        list of records with tensors `(rows, anchors, width)`, one per request; or None.
     """
+    wanted = [request for request in requests if request is not None]
+    found = iter(_states_at(encoder, tokens, wanted) if wanted else [])
+    return [request and next(found) for request in requests]
+
+
+def _states_at(encoder, tokens, requests):
     starts = [tf.maximum(counts - (k or 0), 0) for counts, k in requests]
     befores = constant_or_full(encoder, tokens, requests, starts)
     return [
@@ -177,7 +183,7 @@ def window(encoder, tokens, start, lengths, before, truncation):
 
     Args:
         encoder: a recurrence.
-        tokens: `(rows, time, features)`.
+        tokens: `(rows, time, features)`, or characters `(rows, time)`.
         start: `(rows, anchors)` int32, tokens read before.
         lengths: `(rows, anchors)` int32, at most `truncation`.
         before: record at `start`, tensors `(rows, anchors, width)`.

@@ -187,7 +187,7 @@ class AuxiliaryClassifier(input_checks.CheckedModel):
             if not self.pretraining:
                 requests.append((lengths[:, None], self.encoder.truncation))
             if not training:
-                requests = [(counts, 0) for counts, _ in requests]
+                requests = [request and (request[0], 0) for request in requests]
             records = states_at(encoder, tokens, requests)
             losses = [
                 task(tokens, d, record, encoder=encoder, embedding=embedding)

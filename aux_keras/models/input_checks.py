@@ -56,8 +56,8 @@ class CheckedModel(keras.Model):
 def split_inputs(inputs):
     """`(tokens, lengths)` of a model's inputs; full lengths where none are given."""
     tokens = tf.convert_to_tensor(inputs["tokens"] if isinstance(inputs, dict) else inputs)
-    if tokens.dtype.is_integer:
-        tokens = tf.cast(tokens, tf.int32)
+    if tokens.dtype.is_integer:  # characters, or real tokens that are whole numbers
+        tokens = tf.cast(tokens, tf.int32 if tokens.shape.rank == 2 else tf.float32)
     if isinstance(inputs, dict):
         return tokens, tf.cast(inputs["lengths"], tf.int32)
     return tokens, tf.fill([tf.shape(tokens)[0]], tf.shape(tokens)[1])
@@ -148,6 +148,8 @@ def _are_labels(y):
 def _checked_batch(batch, model):
     x, checks = batch[0], []
     tokens = x["tokens"] if isinstance(x, dict) else x
+    if model.vocabulary is not None and tokens.dtype.is_floating:
+        raise ValueError(f"{CHARACTER}{model.vocabulary}, {tokens.dtype.name}")
 
     def check(condition, *message):
         checks.append(tf.debugging.Assert(tf.reduce_all(condition), list(message)))

@@ -5,6 +5,7 @@ import json
 import math
 import pathlib
 import platform
+import re
 import sys
 import time
 
@@ -72,15 +73,20 @@ def run(config):
             if not any(callbacks.steps_done(directory) for directory in later):
                 run_phase(model, task, config, phase, workdir, first=index == 0)
         return finish(model, task, config, workdir, weights)
-    except tf.errors.OpError as error:  # what an operation of the data pipeline found
-        raise ValueError(_reason(error)) from error
+    except (tf.errors.InvalidArgumentError, tf.errors.DataLossError, tf.errors.NotFoundError,
+            tf.errors.UnknownError) as error:  # fmt: skip
+        raise ValueError(reason(error)) from error  # what the data pipeline found
 
 
-def _reason(error):
-    """The line that says what is wrong: of an error raised in Python, its own."""
-    lines = [line.strip() for line in error.message.splitlines() if line.strip()]
-    raised = [line.split("ValueError: ", 1)[1] for line in lines if "ValueError: " in line]
-    return (raised or lines)[0]
+def reason(error):
+    """The line of a TensorFlow error that says what is wrong with the data, or all of it."""
+    found = re.search(r"(?:\b\w+Error: |assertion failed: )(.*)", error.message)
+    if found:
+        return found[1]
+    lines = [line.strip() for line in error.message.splitlines()]
+    frames = ("Graph execution error:", "Detected at node", "<stack traces")
+    lines = [line for line in lines if line and not line.startswith(frames)]
+    return lines[0] if lines else error.message
 
 
 def phases(config, task, model):
