@@ -124,6 +124,7 @@ def test_both_losses_at_every_truncation(cell, n, supervised, truncation):
         dict(r=dict(reverse=False)),
         dict(r=dict(layers=1)),
         dict(r=dict(units=7)),
+        dict(r=dict(segment_length=1), p=dict(segment_length=1)),
         dict(r=dict(decoder_truncation=None)),
         dict(r=dict(decoder_truncation=2)),
         dict(r=dict(drop_per="batch")),

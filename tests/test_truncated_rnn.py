@@ -118,6 +118,26 @@ def test_compiled_lstm_equals_the_cell():
         np.testing.assert_allclose(compiled, looped, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("time", [1, 2, 3, 64, 65, 66])
+@pytest.mark.parametrize("rows", [1, 3])
+def test_collected_states_are_those_of_single_steps(time, rows):
+    """One step is a case of its own: XLA miscompiles the plain loops for it."""
+    cell, x = keras.layers.LSTMCell(6), tokens(batch=rows, time=time)
+    cell.build((None, 2))
+    states, wanted = cell.get_initial_state(batch_size=rows), []
+    for t in range(time + 1):
+        wanted.append(states[0])
+        if t < time:
+            _, states = cell(x[:, t], states)
+    for kind in (recurrence.LSTMRecurrence, recurrence.CellRecurrence):
+        encoder = kind(cell, None, "float32")
+        for compiled in (False, True):
+            collect = tf.function(encoder.collect, jit_compile=compiled)
+            for count in {0, 1, time - 1, time}:
+                got = collect(encoder.inputs(x), tf.fill((rows, 2), count))[0]
+                np.testing.assert_allclose(got[:, 1], wanted[count], rtol=1e-5, atol=1e-6)
+
+
 def test_blocks_of_rows_change_nothing():
     x = tokens(batch=7)
     whole = recurrence.map_rows(lambda r: (r * 2, [r[:, 0]]), x, blocks=1)

@@ -277,12 +277,15 @@ def collect_states(step, steps, state, counts, chunk=64):
         tuple of `(rows, anchors, width)`, one per state.
     """
     rows = tf.shape(counts)[0]
+    # XLA (TensorFlow 2.21) miscompiles these two loops for a single step: a second one, whose
+    # state nobody wants, is taken then.
+    last, steps = steps - 1, tf.maximum(steps, 2)
     row = tf.broadcast_to(tf.range(rows)[:, None], tf.shape(counts))
     picked = tuple(tf.repeat(s[:, None], counts.shape[1], axis=1) for s in state)
 
     def run_chunk(first, state, picked):
         def body(t, state, arrays):
-            state = step(first + t, state)
+            state = step(tf.minimum(first + t, last), state)
             return t + 1, state, tuple(a.write(t, s) for a, s in zip(arrays, state))
 
         arrays = tuple(tf.TensorArray(s.dtype, chunk, element_shape=s.shape) for s in state)
