@@ -16,7 +16,7 @@ MAY_SEE = {
     "experiments": {"config", "training", "experiments", "data", "models"},
 }
 MAY_SEE_CONFIG = {"models/factory.py"}
-SEES_TFDS = {"data/datasets.py", "data/dbpedia.py"}
+SEES_TFDS = {"data/prepared.py", "data/dbpedia.py"}
 
 
 def imports(path):

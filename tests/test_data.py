@@ -102,14 +102,14 @@ def test_an_epoch_has_every_example_once_and_the_next_another_order():
 
 
 def test_images_are_resized_once(monkeypatch):
-    task, calls = tasks.load("digits", seed=0, image_size=4, train_examples=10), []
-    resize = transforms.resize
+    resize, calls = transforms.resize, []
 
     def counted(image, size):
         tf.numpy_function(lambda: calls.append(1) or np.int64(0), [], tf.int64)
         return resize(image, size)
 
     monkeypatch.setattr(transforms, "resize", counted)
+    task = tasks.load("digits", seed=0, image_size=4, train_examples=10)
     for _ in range(2):
         batches_of_ten = task.training(batch_size=10, first_step=0).take(3)
         assert len(list(batches_of_ten)) == 3

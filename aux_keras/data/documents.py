@@ -10,8 +10,6 @@ import tensorflow as tf
 
 from aux_keras.data import datasets, transforms
 
-EVALUATION_BATCH = 256
-
 
 @dataclasses.dataclass(frozen=True)
 class DocumentTask:
@@ -78,8 +76,10 @@ class DocumentTask:
 
     def evaluation(self, split):
         """One pass over a split, no document left out."""
-        batches = self._in_buckets(self.splits[split], EVALUATION_BATCH)
-        count = self.epoch_steps(EVALUATION_BATCH, split)  # TensorFlow's own count is too large
+        batches = self._in_buckets(self.splits[split], datasets.EVALUATION_BATCH)
+        count = self.epoch_steps(
+            datasets.EVALUATION_BATCH, split
+        )  # TensorFlow's own count is too large
         batches = batches.apply(tf.data.experimental.assert_cardinality(count))
         return batches.map(as_inputs, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
@@ -104,7 +104,7 @@ def load(
     name, seed, bucket_lengths, use_titles=True, data_dir=None, manual_dir=None,
     train_examples=None, test_examples=None, validation_fraction=0.0,
 ):  # fmt: skip
-    """A document classification task; see `datasets.documents` and `split_bounds` too.
+    """A document classification task; see `prepared.documents` and `datasets.split_bounds` too.
 
     A document longer than the last bucket is cut to it, and one without a character
     (titles may be all it has) is left out; both are counted in `notes`.
@@ -118,7 +118,9 @@ def load(
     Returns:
         `DocumentTask`.
     """
-    read, sizes, names, notes = datasets.documents(name, data_dir, manual_dir)
+    from aux_keras.data import prepared  # slow to import, and `digits` does without
+
+    read, sizes, names, notes = prepared.documents(name, data_dir, manual_dir)
     bounds = datasets.split_bounds(sizes, train_examples, test_examples, validation_fraction)
     longest, splits, lengths = bucket_lengths[-1], {}, {}
 

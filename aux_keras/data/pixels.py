@@ -10,18 +10,17 @@ import tensorflow as tf
 
 from aux_keras.data import datasets, transforms
 
-EVALUATION_BATCH = 256
-
 
 @dataclasses.dataclass(frozen=True)
 class SequenceTask:
-    """A task as sequences: `(tokens, label)` batches of `(time, features)` float32."""
+    """A task as sequences: `(tokens, label)` batches of `(time, features)` float32.
+
+    `images` are all of one size, `order` is that of their pixels or None.
+    """
 
     images: datasets.ImageSets
     order: np.ndarray | None
-    image_size: int | None
     seed: int
-    caches: dict[str, tf.data.Dataset] = dataclasses.field(default_factory=dict)
 
     vocabulary = None
 
@@ -35,9 +34,8 @@ class SequenceTask:
 
     @property
     def shape(self):
-        """`(height, width, channels)` after resizing."""
-        height, width, channels = self.images.shape
-        return (self.image_size or height, self.image_size or width, channels)
+        """`(height, width, channels)`."""
+        return self.images.shape
 
     @property
     def classes(self):
@@ -81,29 +79,15 @@ class SequenceTask:
             dataset of `(batch_size, time, features)` float32 and `(batch_size,)` labels.
         """
         size = self.sizes["train"]
-        examples = self._cached("train").shuffle(size, seed=self.seed).repeat()
+        examples = self.images.splits["train"].shuffle(size, seed=self.seed).repeat()
         # Skipped while they are still bytes: cheap, even after many epochs.
         examples = examples.skip(first_step * batch_size).map(self._tokens, tf.data.AUTOTUNE)
         return examples.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
     def evaluation(self, split):
         """One pass over a split, in its order, the last batch as small as it is."""
-        examples = self._cached(split).map(self._tokens, tf.data.AUTOTUNE)
-        return examples.batch(EVALUATION_BATCH).prefetch(tf.data.AUTOTUNE)
-
-    def _cached(self, split):
-        """A split as images of one size, decoded and resized once in all phases together."""
-        if split not in self.caches:
-            self.caches[split] = self._resized(split).cache()
-        return self.caches[split]
-
-    def _resized(self, split):
-        images = self.images.splits[split]
-        if self.image_size is not None:
-            size = self.image_size
-            images = images.map(lambda i, y: (transforms.resize(i, size), y), tf.data.AUTOTUNE)
-        shape = self.shape
-        return images.map(lambda i, y: (tf.ensure_shape(i, shape), y))
+        examples = self.images.splits[split].map(self._tokens, tf.data.AUTOTUNE)
+        return examples.batch(datasets.EVALUATION_BATCH).prefetch(tf.data.AUTOTUNE)
 
     def _tokens(self, image, label):
         tokens = transforms.flatten(image)
@@ -133,8 +117,21 @@ def load_images(task, seed, image_size=None, permutation="random", **options):
             f"`image_size` must be given: the images of {task} differ in size. Received: "
             f"image_size=None"
         )
-    loaded = SequenceTask(images, None, image_size, seed)
+    images = of_one_size(images, image_size)
+    order = None
     if task == "pmnist":
-        order = transforms.pixel_order(permutation, loaded.time)
-        loaded = dataclasses.replace(loaded, order=order)
-    return loaded
+        order = transforms.pixel_order(permutation, images.shape[0] * images.shape[1])
+    return SequenceTask(images, order, seed)
+
+
+def of_one_size(images, size):
+    """Image sets resized to `size`, or as they are if it is None, kept once they are read."""
+    height, width, channels = images.shape
+    shape = (size or height, size or width, channels)
+
+    def resize(image, label):
+        image = image if size is None else transforms.resize(image, size)
+        return tf.ensure_shape(image, shape), label
+
+    splits = {n: s.map(resize, tf.data.AUTOTUNE).cache() for n, s in images.splits.items()}
+    return dataclasses.replace(images, splits=splits, shape=shape)

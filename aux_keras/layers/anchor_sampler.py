@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from aux_keras.layers import randomness
+from aux_keras.layers.arguments import check_positive
 
 PLACEMENTS = ("spill", "past", "immediate", "future")
 
@@ -59,13 +60,10 @@ class AnchorSampler(keras.layers.Layer):
 
     def __init__(self, num_anchors, segment_length, placement, seed=None, **kwargs):
         super().__init__(**kwargs)
-        for name, value in (("num_anchors", num_anchors), ("segment_length", segment_length)):
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}")
         if placement not in PLACEMENTS:
             raise ValueError(f"`placement` must be one of {PLACEMENTS}. Received: {placement=}")
-        self.num_anchors = num_anchors
-        self.segment_length = segment_length
+        self.num_anchors = check_positive("num_anchors", num_anchors)
+        self.segment_length = check_positive("segment_length", segment_length)
         self.placement = placement
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)

@@ -7,8 +7,9 @@ import tensorflow as tf
 
 from aux_keras.layers import randomness
 from aux_keras.layers.anchor_sampler import AnchorSampler, Segments, gather_segments
+from aux_keras.layers.arguments import check_truncation
 from aux_keras.layers.auxiliary_loss import segment_loss, token_loss
-from aux_keras.layers.truncated_rnn import check_truncation, merge_anchors
+from aux_keras.layers.truncated_rnn import merge_anchors
 
 
 class Draws(NamedTuple):
@@ -24,6 +25,11 @@ class Draws(NamedTuple):
     feed: tf.Tensor
     uniform: tf.Tensor
     mask: tf.Tensor
+
+
+def by_segment(draw):
+    """A field of `Draws` with a row for each segment, or None where it is not needed."""
+    return None if draw.shape[-1] == 0 else merge_anchors(draw)
 
 
 class AuxiliaryTask(keras.layers.Layer):
@@ -100,12 +106,8 @@ class AuxiliaryTask(keras.layers.Layer):
     def call(self, tokens, draws, record, encoder, embedding=None):
         slices = gather_segments(tokens, draws.segments, self.segment_length, self.reverse)
         slices, record = merge_anchors(slices), tuple(map(merge_anchors, record))
-        drawn = {
-            name: merge_anchors(draw) if draw.shape[-1] != 0 else None
-            for name, draw in draws._asdict().items()
-            if name != "segments"
-        }
-        predicted = self.predict(slices, record, encoder, embedding, **drawn)
+        drawn = map(by_segment, (draws.feed, draws.uniform, draws.mask))
+        predicted = self.predict(slices, record, encoder, embedding, *drawn)
         losses = token_loss(slices[:, 1:], predicted)
         losses = tf.reshape(losses, (-1, self.num_anchors, self.segment_length))
         return segment_loss(losses, draws.segments.lengths), draws.segments.lengths

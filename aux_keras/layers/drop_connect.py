@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from aux_keras.layers import randomness
+from aux_keras.layers.arguments import check_positive
 
 
 def drop_connect(inputs, kernel, bias):
@@ -59,13 +60,11 @@ class DropConnectDense(keras.layers.Layer):
 
     def __init__(self, units, rate, per="example", seed=None, **kwargs):
         super().__init__(**kwargs)
-        if not isinstance(units, int) or isinstance(units, bool) or units < 1:
-            raise ValueError(f"`units` must be a positive integer. Received: {units=}")
         if not 0 <= rate < 1:
             raise ValueError(f"`rate` must be in [0, 1). Received: {rate=}")
         if per not in ("example", "batch"):
             raise ValueError(f"`per` must be 'example' or 'batch'. Received: {per=}")
-        self.units = units
+        self.units = check_positive("units", units)
         self.rate = rate
         self.per = per
         self.seed = seed

@@ -5,10 +5,10 @@ import tensorflow as tf
 
 from aux_keras.layers import randomness
 from aux_keras.layers.anchor_sampler import Segments
+from aux_keras.layers.arguments import check_truncation
 from aux_keras.layers.auxiliary_loss import segment_loss, token_loss
-from aux_keras.layers.auxiliary_task import Draws
+from aux_keras.layers.auxiliary_task import Draws, by_segment
 from aux_keras.layers.token_readout import TokenReadout, feed_forward_over_time
-from aux_keras.layers.truncated_rnn import check_truncation
 
 
 @keras.saving.register_keras_serializable("aux_keras")
@@ -89,7 +89,7 @@ class LanguageModel(keras.layers.Layer):
         if record is not None:
             start = tuple(state[:, 0] for state in record)
         outputs = encoder.scan(inputs, start, lengths, self.truncation, "outputs")
-        readout = self.readout.weights_with(draws.mask[:, 0])
+        readout = self.readout.weights_with(by_segment(draws.mask))
         losses = token_loss(targets, feed_forward_over_time(outputs, *readout))
         return segment_loss(losses, lengths)[:, None], lengths[:, None]
 

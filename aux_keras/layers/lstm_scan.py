@@ -81,22 +81,16 @@ def lstm_step_gradient(kernel, x, h, c, next_c, gates, dh, dc):
     return dkernel, dhx[:, :units], dhx[:, units:], dc * f
 
 
-def state_arrays(state, steps):
-    """TensorArrays for `steps + 1` states, the first one written."""
-    return tuple(
-        tf.TensorArray(s.dtype, steps + 1, element_shape=s.shape).write(0, s) for s in state
-    )
-
-
 def stack_arrays(kernels, states, steps):
-    """For each layer, TensorArrays for what `lstm_forward` returns."""
-    return [
-        (
-            *state_arrays(state, steps),
-            tf.TensorArray(k.dtype, steps, element_shape=(state[0].shape[0], k.shape[1])),
-        )
-        for k, state in zip(kernels, states)
-    ]
+    """For each layer, TensorArrays for what `lstm_forward` returns, the first states written."""
+
+    def before(s):
+        return tf.TensorArray(s.dtype, steps + 1, element_shape=s.shape).write(0, s)
+
+    def gates(kernel, h):
+        return tf.TensorArray(h.dtype, steps, element_shape=(h.shape[0], kernel.shape[1]))
+
+    return [(before(h), before(c), gates(k, h)) for k, (h, c) in zip(kernels, states)]
 
 
 def stack_step(kernels, t, x, states, arrays, valid=None):
@@ -161,30 +155,21 @@ def lstm_backward(kernels, inputs, lengths, cut, residuals, dsteps, dlast, throu
         Gradients `(dkernels, dinputs, dstates)` of the arguments of `lstm_forward`;
         `dinputs` is `(time, rows, 0)` unless `through_inputs`.
     """
-    steps, top = tf.shape(inputs)[0], len(kernels) - 1
-    widths = [r[0].shape[-1] for r in residuals]
-    transposed = [
-        tf.transpose(k[:-1] if layer or through_inputs else k[: widths[0]])
-        for layer, k in enumerate(kernels)
-    ]
+    steps, units = tf.shape(inputs)[0], residuals[0][0].shape[-1]
+    lowest = kernels[0][:-1] if through_inputs else kernels[0][:units]
+    transposed = [tf.transpose(k) for k in (lowest, *(k[:-1] for k in kernels[1:]))]
 
     def body(t, dkernels, dinputs, dstates):
         valid, passes = (t < lengths)[:, None], tf.logical_or(t == 0, t % cut != 0)
-        dkernels, dstates, dx = list(dkernels), list(dstates), 0.0
-        for layer in reversed(range(top + 1)):
+        read = [as_features(inputs[t], kernels[0], units), *(hs[t + 1] for hs, _, _ in residuals)]
+        dkernels, dstates = list(dkernels), list(dstates)
+        above = [d if d is None else d[t] for d in dsteps]
+        for layer in reversed(range(len(kernels))):
             hs, cs, gates = residuals[layer]
-            dh, dc = dstates[layer]
-            if layer == top:
-                dh, dc = (d if s is None else d + s[t] for d, s in zip((dh, dc), dsteps))
-            else:
-                dh = dh + dx
+            dh, dc = (d if a is None else d + a for d, a in zip(dstates[layer], above))
             zeros = tf.zeros_like(dh)
-            if layer:
-                x = residuals[layer - 1][0][t + 1]
-            else:
-                x = as_features(inputs[t], kernels[0], widths[0])
             dkernel, new_dh, dx, new_dc = lstm_step_gradient(
-                transposed[layer], x, hs[t], cs[t], cs[t + 1], gates[t],
+                transposed[layer], read[layer], hs[t], cs[t], cs[t + 1], gates[t],
                 tf.where(valid, dh, zeros), tf.where(valid, dc, zeros),
             )  # fmt: skip
             dkernels[layer] += dkernel
@@ -192,6 +177,7 @@ def lstm_backward(kernels, inputs, lengths, cut, residuals, dsteps, dlast, throu
                 tf.where(valid, tf.where(passes, new, zeros), old)
                 for new, old in ((new_dh, dh), (new_dc, dc))
             )
+            above = (dx, None)  # for the layer below
         return t - 1, dkernels, dinputs.write(t, dx), dstates
 
     width = inputs.shape[-1] if through_inputs else 0

@@ -4,9 +4,9 @@ import keras
 import tensorflow as tf
 
 from aux_keras.layers import lstm_scan, recurrence
+from aux_keras.layers.arguments import check_truncation
 from aux_keras.layers.scheduled_sampling import FEEDBACKS, choose, own_token
 from aux_keras.layers.token_readout import TokenReadout, feed_forward, feed_forward_over_time
-from aux_keras.layers.truncated_rnn import check_truncation
 
 
 @tf.function(jit_compile=True)

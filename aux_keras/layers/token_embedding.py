@@ -3,6 +3,8 @@
 import keras
 import tensorflow as tf
 
+from aux_keras.layers.arguments import check_positive
+
 
 @keras.saving.register_keras_serializable("aux_keras")
 class TokenEmbedding(keras.layers.Layer):
@@ -36,14 +38,8 @@ class TokenEmbedding(keras.layers.Layer):
 
     def __init__(self, units, vocabulary=None, **kwargs):
         super().__init__(**kwargs)
-        for name, value in (("units", units), ("vocabulary", vocabulary)):
-            optional = name == "vocabulary" and value is None
-            if not optional and (
-                not isinstance(value, int) or isinstance(value, bool) or value < 1
-            ):
-                raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}")
-        self.units = units
-        self.vocabulary = vocabulary
+        self.units = check_positive("units", units)
+        self.vocabulary = None if vocabulary is None else check_positive("vocabulary", vocabulary)
 
     def build(self, tokens_shape):
         self.kernel = self.add_weight(

@@ -92,8 +92,6 @@ class TokenReadout(keras.layers.Layer):
         dtype, hidden = self.compute_dtype, (None, None)
         if self.hidden:
             hidden = tuple(tf.cast(v, dtype) for v in (self.hidden.kernel, self.hidden.bias))
-        if drop_mask is not None and drop_mask.shape[-1] == 0:
-            drop_mask = None
         kernel = self.output_layer.masked_kernel(drop_mask)
         return *hidden, kernel, tf.cast(self.output_layer.bias, dtype)
 

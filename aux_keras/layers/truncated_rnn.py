@@ -4,17 +4,7 @@ import keras
 import tensorflow as tf
 
 from aux_keras.layers import recurrence
-
-
-def check_truncation(name, value):
-    """Returns a truncation, or raises a `ValueError` that names the argument."""
-    integer = isinstance(value, int) and not isinstance(value, bool)
-    if value is not None and not (integer and value >= 0):
-        raise ValueError(
-            f"`{name}` must be None (full back-propagation) or an integer of at least 0 "
-            f"(time steps). Received: {name}={value!r}"
-        )
-    return value
+from aux_keras.layers.arguments import check_truncation
 
 
 @keras.saving.register_keras_serializable("aux_keras")

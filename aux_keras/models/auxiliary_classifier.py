@@ -4,11 +4,12 @@ import keras
 import tensorflow as tf
 
 from aux_keras.layers import randomness
+from aux_keras.layers.arguments import check_truncation
 from aux_keras.layers.auxiliary_loss import normalized_auxiliary_loss
 from aux_keras.layers.drop_connect import DropConnectDense
 from aux_keras.layers.recurrence import map_rows
 from aux_keras.layers.scheduled_sampling import teacher_probability
-from aux_keras.layers.truncated_rnn import TruncatedRNN, check_truncation, states_at
+from aux_keras.layers.truncated_rnn import TruncatedRNN, states_at
 from aux_keras.models import input_checks
 
 TRAINING, EVALUATION = 0, 1  # first component of a key: draws of the two never coincide

@@ -16,7 +16,6 @@ LABEL = (
     "`y` holds a label outside of 0 ... classes - 1; give the model more classes. "
     "Received: classes="
 )
-
 CHARACTER = (
     "`tokens` holds something else than integers from 0 to vocabulary - 1. Received: vocabulary="
 )

@@ -19,6 +19,11 @@ from aux_keras.models import factory
 from aux_keras.training import callbacks, schedules
 from aux_keras.training import workdir as folder
 
+DATA_OPTIONS = (
+    "data_dir", "download", "manual_dir", "image_size", "train_examples", "test_examples",
+    "validation_fraction", "permutation", "use_titles",
+)  # fmt: skip
+
 
 @dataclasses.dataclass(frozen=True)
 class Phase:
@@ -49,11 +54,8 @@ def run(config):
     if (workdir / folder.RESULT).exists():
         print(f"This run is finished: {workdir / folder.RESULT}")
         return json.loads((workdir / folder.RESULT).read_text())
-    task = tasks.load(
-        config.task, config.seed, config.data_dir, config.download, config.manual_dir,
-        config.image_size, config.train_examples, config.test_examples,
-        config.validation_fraction, config.permutation, config.use_titles, config.buckets(),
-    )  # fmt: skip
+    options = {name: getattr(config, name) for name in DATA_OPTIONS}
+    task = tasks.load(config.task, config.seed, bucket_lengths=config.buckets(), **options)
     for note in task.notes:
         print(note)
     keras.utils.set_random_seed(config.seed)

@@ -1,0 +1,19 @@
+"""Checks of arguments that several layers take."""
+
+
+def check_positive(name, value):
+    """Returns a positive integer, or raises a `ValueError` that names the argument."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}")
+    return value
+
+
+def check_truncation(name, value):
+    """Returns a truncation, or raises a `ValueError` that names the argument."""
+    integer = isinstance(value, int) and not isinstance(value, bool)
+    if value is not None and not (integer and value >= 0):
+        raise ValueError(
+            f"`{name}` must be None (full back-propagation) or an integer of at least 0 "
+            f"(time steps). Received: {name}={value!r}"
+        )
+    return value
