@@ -15,28 +15,42 @@ if keras.backend.backend() != "tensorflow":
 from aux_keras.layers import (
     AnchorSampler,
     DropConnectDense,
+    IRNNCell,
     LanguageModel,
+    LocalAttention,
+    MemoryCompressedAttention,
     Prediction,
     Reconstruction,
     SegmentDecoder,
+    SelfAttention,
     SequenceAutoencoder,
     TokenEmbedding,
     TokenReadout,
+    TransformerBlock,
     TruncatedRNN,
+    URNNCell,
 )
 from aux_keras.models.auxiliary_classifier import AuxiliaryClassifier
+from aux_keras.models.transformer_classifier import TransformerClassifier
 
 __version__ = "0.1.0"
 __all__ = [
     "AnchorSampler",
     "AuxiliaryClassifier",
     "DropConnectDense",
+    "IRNNCell",
     "LanguageModel",
+    "LocalAttention",
+    "MemoryCompressedAttention",
     "Prediction",
     "Reconstruction",
     "SegmentDecoder",
+    "SelfAttention",
     "SequenceAutoencoder",
     "TokenEmbedding",
     "TokenReadout",
+    "TransformerBlock",
+    "TransformerClassifier",
     "TruncatedRNN",
+    "URNNCell",
 ]

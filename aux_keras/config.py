@@ -50,13 +50,21 @@ class ExperimentConfig:
     )
     validation_fraction: float = _field(0.0, "last part of the training set, held out", least=0)
     method: str = _field(
-        "r", "auxiliary losses: none, reconstruction, prediction, both; language model, "
-        "sequence autoencoder", choices=("lstm", "r", "p", "rp", "lm", "sa"),
+        "r", "auxiliary losses of a recurrent network (none: lstm, with any cell; reconstruction, "
+        "prediction, both; language model, sequence autoencoder), or another baseline",
+        choices=("lstm", "r", "p", "rp", "lm", "sa", "irnn", "urnn", "transformer", "tdmca"),
     )  # fmt: skip
-    cell: str = _field("lstm", "recurrent cell", choices=("lstm", "gru", "simple_rnn"))
-    units: int = _field(128, "units of the main RNN", least=1)
+    cell: str = _field(
+        "lstm", "recurrent cell", choices=("lstm", "gru", "simple_rnn", "irnn", "urnn")
+    )
+    units: int = _field(128, "units of the main RNN; width of a Transformer", least=1)
+    irnn_stddev: float = _field(
+        0.001, "standard deviation of an iRNN's input, and with --method=irnn output, weights"
+    )
     embedding_units: int = _field(128, "units of the token embedding; 0 for none", least=0)
-    classifier_units: int = _field(256, "units of the hidden layer of the FFNs", least=1)
+    classifier_units: int = _field(
+        256, "units of the hidden layer of the FFNs; 0 for none", least=0
+    )
     decoder_units: int = _field(128, "units of the auxiliary RNNs", least=1)
     decoder_layers: int = _field(2, "layers of the decoder", least=1)
     decoder_head: str = _field(
@@ -81,6 +89,17 @@ class ExperimentConfig:
         SAME, "truncation inside the decoder: steps, full, or same as auxiliary_truncation",
         least=0, choices=(FULL, SAME),
     )  # fmt: skip
+    transformer_layers: int = _field(2, "blocks of a Transformer or T-DMCA", least=1)
+    heads: int = _field(4, "attention heads", least=1)
+    filter_units: int = _field(512, "units of the hidden layers of a Transformer", least=1)
+    feed_forward: str = _field(
+        "dense", "layers of a Transformer's feed-forward networks: dense, or separable "
+        "convolutions of widths 3 and 31", choices=("dense", "separable"),
+    )  # fmt: skip
+    transformer_drop_rate: float = _field(0.1, "dropout of a Transformer", least=0)
+    attention_block: int = _field(256, "positions per block of local attention", least=1)
+    attention_margin: int = _field(128, "positions that a block sees on each side", least=0)
+    compression: int = _field(3, "keys and values per compressed one", least=1)
     auxiliary_weight: float = _field(1.0, "weight of the auxiliary losses", least=0)
     joint_training: bool = _field(True, "keep the auxiliary losses after pretraining")
     sampling_decay_steps: int = _field(
@@ -99,8 +118,14 @@ class ExperimentConfig:
     pretrain_steps: int | None = _field(None, "steps, instead of pretrain_epochs", least=0)
     steps: int | None = _field(None, "steps of training, instead of epochs", least=0)
     batch_size: int = _field(128, "examples per step", least=1)
-    learning_rate: float = _field(0.001, "learning rate of RMSprop at the start of a phase")
+    optimizer: str = _field("rmsprop", "optimizer", choices=("rmsprop", "sgd", "adam"))
+    learning_rate: float = _field(
+        0.001, "learning rate at the start of a phase, or after the warm-up"
+    )
     halve_epochs: int = _field(300, "epochs of training until the rate is halved", least=1)
+    warmup_steps: int = _field(
+        0, "steps of linear warm-up, with inverse square-root decay after it; 0: halving", least=0
+    )
     clip_norm: float | None = _field(None, "clip the gradient's global norm")
     dtype_policy: str = _field(
         "float32", "Keras dtype policy", choices=("float32", "mixed_float16", "mixed_bfloat16")
@@ -118,13 +143,20 @@ class ExperimentConfig:
                 "`validation_fraction` must be below 1. "
                 f"Received: validation_fraction={self.validation_fraction}"
             )
-        for name in ("learning_rate", "clip_norm"):
+        for name in ("learning_rate", "clip_norm", "irnn_stddev"):
             value = getattr(self, name)
             if value is not None and not (0 < value < math.inf):
                 raise ValueError(f"`{name}` must be positive and finite. Received: {name}={value}")
         self.buckets()
-        if self.drop_rate >= 1:
-            raise ValueError(f"`drop_rate` must be below 1. Received: drop_rate={self.drop_rate}")
+        for name in ("drop_rate", "transformer_drop_rate"):
+            rate = getattr(self, name)
+            if rate >= 1:
+                raise ValueError(f"`{name}` must be below 1. Received: {name}={rate}")
+        if self.method in ("irnn", "urnn") and self.cell not in ("lstm", self.method):
+            raise ValueError(
+                "`cell` must be left out: `method` names the cell. "
+                f"Received: method={self.method!r}, cell={self.cell!r}"
+            )
 
     def buckets(self):
         """`bucket_lengths` as a tuple of int."""

@@ -25,6 +25,10 @@ def tokens(batch=3, time=7, features=2):
     return np.random.default_rng(0).normal(size=(batch, time, features)).astype("float32")
 
 
+def one_step(name="inputs"):
+    return {name: tokens()[:, 0], "states": [np.full((3, 4), 0.5, "float32")]}
+
+
 CASES = {
     "TokenEmbedding": Case(lambda **k: ak.TokenEmbedding(4, **k), tokens),
     "TokenReadout": Case(
@@ -53,6 +57,19 @@ CASES = {
     "AnchorSampler": Case(
         lambda **k: ak.AnchorSampler(2, 3, "past", seed=1, **k),
         lambda: np.array([5, 6, 7]), trains=False,
+    ),
+    "IRNNCell": Case(
+        lambda **k: ak.IRNNCell(4, stddev=0.1, **k), lambda: one_step("sequence"), trains=False
+    ),
+    "URNNCell": Case(lambda **k: ak.URNNCell(2, seed=1, **k), one_step, trains=False),
+    "SelfAttention": Case(lambda **k: ak.SelfAttention(1, **k), tokens),
+    "LocalAttention": Case(lambda **k: ak.LocalAttention(1, block=3, margin=2, **k), tokens),
+    "MemoryCompressedAttention": Case(lambda **k: ak.MemoryCompressedAttention(1, 3, **k), tokens),
+    "TransformerBlock": Case(
+        lambda **k: ak.TransformerBlock(
+            ak.SelfAttention(1, dtype=k.get("dtype")), 4, 0.5, kernel_sizes=[3, 5], seed=1, **k
+        ),
+        tokens,
     ),
     "SegmentDecoder": Case(
         lambda **k: ak.SegmentDecoder(

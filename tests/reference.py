@@ -5,6 +5,7 @@ eager tape and `tf.stop_gradient`. It shares no code with the package; it reads 
 model's weights and is told what was drawn.
 """
 
+import numpy as np
 import tensorflow as tf
 
 
@@ -25,16 +26,48 @@ def gru(cell, x, states):
     return [z * h + (1 - z) * tf.tanh(xh + r * hh)]
 
 
-STEPS = {"LSTMCell": lstm, "GRUCell": gru}
+def irnn(cell, x, states):
+    return [tf.nn.relu(x @ cell.kernel + states[0] @ cell.recurrent_kernel + cell.bias)]
+
+
+def urnn_matrix(cell):
+    """W of a uRNN as a product of matrices."""
+    n = cell.units
+    angle = tf.constant(-2 * np.pi / n * np.outer(range(n), range(n)), tf.float32)
+    fourier = tf.exp(tf.complex(tf.zeros_like(angle), angle))
+    permutation = tf.constant(np.eye(n)[cell.permutation], tf.complex64)
+    d1, d2, d3 = (tf.linalg.diag(tf.complex(tf.cos(p), tf.sin(p))) for p in tf.unstack(cell.phases))
+
+    def reflection(parts):
+        v = tf.complex(parts[:n], parts[n:])[:, None]
+        square = tf.linalg.adjoint(v) @ v
+        return tf.eye(n, dtype=v.dtype) - 2 * v @ tf.linalg.adjoint(v) / square
+
+    r1, r2 = (reflection(parts) for parts in tf.unstack(cell.reflections))
+    back = tf.linalg.adjoint(fourier) / n
+    return d3 @ r2 @ back @ d2 @ permutation @ r1 @ fourier @ d1
+
+
+def urnn(cell, x, states):
+    n = cell.units
+    h, v = (tf.complex(t[:, :n], t[:, n:]) for t in (states[0], x @ cell.kernel))
+    z = h @ tf.transpose(urnn_matrix(cell)) + v
+    scale = tf.nn.relu(tf.abs(z) + cell.bias) / (tf.abs(z) + 1e-5)
+    return [tf.concat([scale * tf.math.real(z), scale * tf.math.imag(z)], axis=1)]
+
+
+STEPS = {"LSTMCell": lstm, "GRUCell": gru, "IRNNCell": irnn, "URNNCell": urnn}
 
 
 def step(cell, x, states):
     return STEPS[type(cell).__name__](cell, x, states)
 
 
-def zeros(cell):
-    width = cell.units
-    return [tf.zeros((1, width)) for _ in range(2 if type(cell).__name__ == "LSTMCell" else 1)]
+def first(cell):
+    """States before the first token: zero, but of a uRNN trained."""
+    if type(cell).__name__ == "URNNCell":
+        return [cell.initial_state[None]]
+    return [tf.zeros((1, cell.units)) for _ in range(2 if type(cell).__name__ == "LSTMCell" else 1)]
 
 
 def constant(states):
@@ -52,10 +85,11 @@ def embed(model, x):
 
 
 def read(model, tokens, count, truncation):
-    """States after `count` tokens; gradient through the last `truncation` steps only."""
-    states = zeros(model.encoder.cell)
+    """States after `count` tokens; gradient through the last `truncation` steps only, and to
+    the initial state, which a cell may train, if those are all steps."""
+    states = first(model.encoder.cell)
     for t in range(count):
-        if truncation is not None and t == count - truncation:
+        if truncation is not None and t == count - truncation > 0:
             states = constant(states)
         states = step(model.encoder.cell, embed(model, tokens[t : t + 1]), states)
     return constant(states) if truncation == 0 else states
@@ -110,7 +144,7 @@ def decode(model, decoder, segment, states, feed, uniform, mask):
     """Predicted tokens of a segment of l + 1 true ones."""
     if decoder.projections:
         states = [s @ p.kernel + p.bias for s, p in zip(states, decoder.projections)]
-    stack = [states, *(zeros(cell) for cell in decoder.cells[1:])]
+    stack = [states, *(first(cell) for cell in decoder.cells[1:])]
     predicted = []
     for t in range(len(segment) - 1):
         x = segment[t : t + 1]
@@ -125,7 +159,7 @@ def decode(model, decoder, segment, states, feed, uniform, mask):
 
 def predict_stacked(model, task, segment, states, mask):
     """Figure 2, right: the main RNN reads on, a stack above it predicts."""
-    stack, states = [zeros(cell) for cell in task.decoder.cells], constant(states)
+    stack, states = [first(cell) for cell in task.decoder.cells], constant(states)
     predicted = []
     for t in range(len(segment) - 1):
         states = cut(states, t, task.truncation)
@@ -154,7 +188,7 @@ def segment_error(model, task, tokens, anchor, start, length, feed, uniform, mas
 
 def language_model_error(model, task, tokens, mask):
     """Dai & Le: the main RNN predicts every next token of a whole sequence."""
-    states, total = zeros(model.encoder.cell), 0.0
+    states, total = first(model.encoder.cell), 0.0
     for t in range(len(tokens) - 1):
         states = step(
             model.encoder.cell, embed(model, tokens[t : t + 1]), cut(states, t, task.truncation)

@@ -25,7 +25,11 @@ PAPER = [f"{task}_{method}" for task in ("mnist", "pmnist", "cifar")
          for method in ("lstm_full", "lstm_300", "r", "p", "r_full", "p_full")]  # fmt: skip
 DOGS = [f"dogs_{method}" for method in ("lstm_full", "r", "p", "r_20x30")]
 DBPEDIA = [f"dbpedia_{method}" for method in ("lstm_full", "lm", "sa", "r", "r_20x15", "p")]
-DIGITS = [f"digits_{method}" for method in ("lstm", "r", "p", "rp")]
+DIGITS = [f"digits_{method}" for method in ("lstm", "r", "p", "rp", "irnn", "urnn", "transformer",
+                                            "tdmca", "r_irnn", "r_gru", "r_urnn")]  # fmt: skip
+BASELINES = [f"{task}_{method}" for task in ("mnist", "pmnist", "cifar")
+             for method in ("irnn", "urnn", "transformer", "tdmca")]  # fmt: skip
+NO_AUXILIARY = ("lstm", "irnn", "urnn", "transformer", "tdmca")
 
 
 def read(path):
@@ -40,14 +44,17 @@ def read(path):
                 values[name] = value == "true"
             elif name == "image_size" or isinstance(default, int) and value not in ("full", "same"):
                 values[name] = int(value)
+            elif name == "clip_norm" or isinstance(default, float):
+                values[name] = float(value)
             else:
-                values[name] = float(value) if isinstance(default, float) else value
+                values[name] = value
     return ExperimentConfig(**values)
 
 
 def test_every_flagfile_asked_for_is_there():
     names = {path.stem for path in FLAGFILES}
-    assert {*PAPER, "cifar_r_20x30", *DIGITS, *DOGS, *DBPEDIA} <= names
+    others = {"cifar_r_20x30", "dogs_transformer"}
+    assert {*PAPER, *others, *DIGITS, *DOGS, *DBPEDIA, *BASELINES} == names
 
 
 @pytest.mark.parametrize("path", FLAGFILES, ids=lambda p: p.stem)
@@ -57,7 +64,7 @@ def test_every_flagfile_parses_and_builds(path):
     assert f"python train.py --flagfile=configs/{path.name}" in text
     config = read(path)
     model = factory.build(config, *TASKS[config.task])
-    assert len(model.auxiliary) == {"lstm": 0, "rp": 2}.get(config.method, 1)
+    assert len(model.auxiliary) == {**dict.fromkeys(NO_AUXILIARY, 0), "rp": 2}.get(config.method, 1)
 
 
 @pytest.mark.parametrize("path", [p for p in FLAGFILES if p.stem in PAPER], ids=lambda p: p.stem)
@@ -104,6 +111,36 @@ def test_flagfiles_of_long_images_and_text_have_the_papers_settings(name):
         )
 
 
+@pytest.mark.parametrize("name", [*BASELINES, "dogs_transformer"])
+def test_flagfiles_of_baselines_have_their_settings(name):
+    """Le et al. 2015, Arjovsky et al. 2016, tensor2tensor's transformer_tiny, Liu et al. 2018."""
+    config = read(ROOT / "configs" / f"{name}.cfg")
+    bare = (0, 0, 0.0, "full")  # tokens go in as they are, one dense layer comes behind
+    network = (config.embedding_units, config.classifier_units, config.drop_rate,
+               config.supervised_truncation)  # fmt: skip
+    if config.method == "irnn":
+        assert network == bare and (config.units, config.irnn_stddev) == (100, 0.001)
+        assert (config.optimizer, config.clip_norm, config.batch_size) == ("sgd", 1.0, 16)
+    elif config.method == "urnn":
+        assert network == bare and config.units == 512
+        assert (config.optimizer, config.learning_rate, config.batch_size) == ("rmsprop", 1e-4, 50)
+    else:
+        tdmca = config.method == "tdmca"
+        assert (config.units, config.embedding_units, config.classifier_units) == (128, 128, 256)
+        assert (config.transformer_layers, config.filter_units) == ((5, 128) if tdmca else (2, 512))
+        assert config.feed_forward == ("separable" if tdmca else "dense")
+        assert (config.heads, config.transformer_drop_rate, config.drop_rate) == (4, 0.1, 0.5)
+        assert (config.attention_block, config.attention_margin, config.compression) == (
+            256,
+            128,
+            3,
+        )
+        assert config.optimizer == "adam"
+        assert config.learning_rate == pytest.approx(
+            2 / (128 * config.warmup_steps) ** 0.5, rel=0.02
+        )
+
+
 def test_one_value_keeps_its_name_all_the_way():
     config = ExperimentConfig(segment_length=17, sampling_decay_steps=5, drop_per="batch")
     model = factory.build(config, time=64, features=1, classes=10)
@@ -137,6 +174,9 @@ def test_one_value_keeps_its_name_all_the_way():
         (dict(bucket_lengths="64,64"), "`bucket_lengths` must be increasing positive integers"),
         (dict(bucket_lengths="64,x"), "`bucket_lengths` must be .*Received: .*'64,x'"),
         (dict(test_examples=0), "`test_examples` must be an integer of at least 1"),
+        (dict(transformer_drop_rate=1.0), "`transformer_drop_rate` must be below 1"),
+        (dict(irnn_stddev=0.0), "`irnn_stddev` must be positive and finite"),
+        (dict(optimizer="adagrad"), "`optimizer` must be one of rmsprop, sgd, adam"),
         (dict(num_anchors=0), "`num_anchors` must be an integer of at least 1"),
     ],
 )

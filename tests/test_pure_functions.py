@@ -102,3 +102,13 @@ def test_keys_of_different_components_differ():
         randomness.fold_in(seed, a, b) for seed in (0, 1, 2**40) for a in (0, 1) for b in (0, 1)
     ]
     assert len({tuple(k.numpy()) for k in keys}) == len(keys)
+
+
+def test_dropout_keeps_the_mean_and_is_a_function_of_its_key():
+    x, key = tf.fill((50_000, 2), 3.0), tf.constant([1, 2])
+    dropped = randomness.dropout(x, 0.25, key, 0).numpy()
+    assert set(np.unique(dropped)) == {0.0, 4.0}
+    assert abs((dropped == 0).mean() - 0.25) < 0.01
+    np.testing.assert_array_equal(dropped, randomness.dropout(x, 0.25, key, 0))
+    assert (dropped != randomness.dropout(x, 0.25, key, 1).numpy()).any()
+    assert randomness.dropout(x, 0.0, None, 0) is x

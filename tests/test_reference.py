@@ -13,10 +13,16 @@ TIME, SEGMENT, FEATURES, CLASSES, UNITS, VOCABULARY = 11, 4, 2, 3, 5, 6
 LENGTHS = [1, 2, SEGMENT, SEGMENT + 1, 8, TIME]
 LABELS = [0, 1, 2, 0, 1, 2]
 TRUNCATIONS = [None, 0, 1, 3, TIME + 2]
-CELLS = {"lstm": keras.layers.LSTMCell, "gru": keras.layers.GRUCell}
+CELLS = {
+    "lstm": keras.layers.LSTMCell,
+    "gru": keras.layers.GRUCell,
+    "irnn": lambda units: ak.IRNNCell(units, stddev=0.001),
+    "urnn": ak.URNNCell,
+}
 
 
-def build(cell="lstm", supervised=3, truncation=3, n=1, r=None, p=None, tasks="rp", **options):
+def build(cell="lstm", supervised=3, truncation=3, n=1, r=None, p=None, tasks="rp",
+          scale=0.5, **options):  # fmt: skip
     def cells(count, units=UNITS):
         return [CELLS[cell](units) for _ in range(count)]
 
@@ -43,7 +49,7 @@ def build(cell="lstm", supervised=3, truncation=3, n=1, r=None, p=None, tasks="r
     model.training_step.assign(50)  # half of the inputs of a decoder are its own outputs
     rng = np.random.default_rng(0)
     for weight in model.trainable_weights:  # biases too, so that none hides behind a zero
-        weight.assign(rng.normal(size=weight.shape) * 0.5)
+        weight.assign(rng.normal(size=weight.shape) * scale)
     return model
 
 
@@ -106,11 +112,23 @@ def assert_equal(model):
 PAIRS = [(k, k) for k in TRUNCATIONS] + list(zip(TRUNCATIONS, TRUNCATIONS[1:] + TRUNCATIONS[:1]))
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
 @pytest.mark.parametrize("n", [1, 3])
 @pytest.mark.parametrize(("supervised", "truncation"), PAIRS)
 def test_both_losses_at_every_truncation(cell, n, supervised, truncation):
     assert_equal(build(cell, supervised, truncation, n))
+
+
+@pytest.mark.parametrize("cell", ["irnn", "urnn"])
+@pytest.mark.parametrize(("supervised", "truncation"), PAIRS[5:])
+def test_cells_of_the_baselines_at_every_truncation(cell, supervised, truncation):
+    """The method is orthogonal to the cell, a trained initial state included."""
+    assert_equal(build(cell, supervised, truncation, scale=0.25))  # unbounded: states stay small
+
+
+@pytest.mark.parametrize("tasks", ["l", "s"])
+def test_whole_sequences_with_a_trained_initial_state(tasks):
+    assert_equal(build("urnn", 3, 3, tasks=tasks, scale=0.25))
 
 
 @pytest.mark.parametrize(
@@ -136,7 +154,7 @@ def test_both_losses_at_every_truncation(cell, n, supervised, truncation):
     ],
     ids=str,
 )
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_every_option(cell, options):
     assert_equal(build(cell, **options))
 
@@ -145,7 +163,7 @@ def characters(**options):
     return build(embedding=ak.TokenEmbedding(4, vocabulary=VOCABULARY), **options)
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
 @pytest.mark.parametrize("n", [1, 3])
 @pytest.mark.parametrize("truncation", TRUNCATIONS)
 def test_characters(cell, n, truncation):
@@ -162,13 +180,13 @@ def test_characters(cell, n, truncation):
     ],
     ids=str,
 )
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_options_of_characters(cell, options):
     assert_equal(characters(cell=cell, **options))
 
 
 @pytest.mark.parametrize("make", [build, characters])
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
 @pytest.mark.parametrize("truncation", TRUNCATIONS)
 def test_language_model_and_sequence_autoencoder(make, cell, truncation):
     assert_equal(make(cell=cell, truncation=truncation, tasks="ls"))

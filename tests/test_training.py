@@ -144,7 +144,8 @@ def run_flagfile(name, workdir, **overrides):
              "batch_size": 4, "workdir": str(workdir)}  # fmt: skip
     result = loop.run(dataclasses.replace(config, **small, **overrides))
     assert all(np.isfinite(row["loss"]) for row in rows(workdir))
-    phases = {"train"} if config.method == "lstm" else {"pretrain", "train"}
+    without = config.method in test_config.NO_AUXILIARY
+    phases = {"train"} if without else {"pretrain", "train"}
     assert {row["phase"] for row in rows(workdir)} == phases
     assert 0 <= result["test_accuracy"] <= 1
 
@@ -154,6 +155,38 @@ def run_flagfile(name, workdir, **overrides):
 @pytest.mark.parametrize("name", test_config.DOGS)
 def test_flagfiles_of_stanford_dogs(name, size, tmp_path):
     run_flagfile(name, tmp_path, image_size=size)
+
+
+@REAL
+@pytest.mark.parametrize("name", test_config.BASELINES)
+def test_flagfiles_of_baselines(name, tmp_path):
+    run_flagfile(name, tmp_path, image_size=14)
+
+
+@REAL
+def test_flagfile_of_the_transformer_on_stanford_dogs(tmp_path):
+    run_flagfile("dogs_transformer", tmp_path, batch_size=1)
+
+
+LEARNING = {  # on 2000 images of 14 x 14 pixels, what makes each learn in few steps
+    "irnn": dict(learning_rate=0.03),
+    "urnn": dict(learning_rate=1e-3, units=128),
+    "transformer": dict(warmup_steps=20, batch_size=32),
+    "tdmca": dict(warmup_steps=20, batch_size=32, attention_block=32, attention_margin=16),
+}
+
+
+@REAL
+@pytest.mark.parametrize("method", LEARNING)
+def test_baselines_learn_mnist(method, tmp_path):
+    """The mean training loss of the last epoch is below nine tenths of the first's."""
+    config = test_config.read(ROOT / "configs" / f"mnist_{method}.cfg")
+    loop.run(dataclasses.replace(
+        config, image_size=14, train_examples=2000, test_examples=100, epochs=3,
+        workdir=str(tmp_path), **LEARNING[method],
+    ))  # fmt: skip
+    losses = [row["loss"] for row in rows(tmp_path)]
+    assert losses[-1] < 0.9 * losses[0], losses
 
 
 @pytest.fixture(scope="module")
@@ -346,3 +379,14 @@ def test_checkpoints_hold_every_weight_and_slot(tmp_path):
         np.testing.assert_array_equal(one, other)
     for one, other in zip(saved.optimizer.variables, restored.optimizer.variables):
         np.testing.assert_array_equal(one, other)
+
+
+def test_warm_up_then_inverse_square_root():
+    """A straight line to the highest rate at step 100, then 0.1 * sqrt(100 / step)."""
+    rate = schedules.WarmupInverseSquareRoot(0.1, warmup_steps=100)
+    for step, wanted in ((0, 0.001), (49, 0.05), (99, 0.1), (399, 0.05), (9999, 0.01)):
+        np.testing.assert_allclose(rate(step), wanted, rtol=1e-5)
+    optimizer = schedules.make_optimizer("adam", 0.1, 300, warmup_steps=100)
+    config = keras.optimizers.serialize(optimizer)
+    assert keras.optimizers.deserialize(config).get_config() == optimizer.get_config()
+    assert (optimizer.beta_1, optimizer.beta_2, optimizer.epsilon) == (0.9, 0.997, 1e-9)

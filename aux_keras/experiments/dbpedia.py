@@ -3,22 +3,22 @@
 `python -m aux_keras.experiments.dbpedia --workdir=runs/dbpedia --output=results/dbpedia_small.csv
 --flags manual_dir=CSV_DIR data_dir=TFDS_DIR`
 
-Contents without titles, cut to 128 characters; networks of 64 units; back-propagation
-through 40 steps where the paper has 100 of about 300. Every method trains for the same
-number of steps; where there is pretraining, it is a part of them.
+Contents without titles, cut to 256 characters; networks of 64 units; back-propagation
+through 100 steps, as in the paper. Every method trains for the same number of steps;
+where there is pretraining, it is half of them.
 """
 
 from aux_keras.experiments import runner, table
 
 SMALL = [
-    "--use_titles=false", "--bucket_lengths=64,128", "--units=64", "--embedding_units=32",
+    "--use_titles=false", "--bucket_lengths=128,256", "--units=64", "--embedding_units=32",
     "--classifier_units=64", "--decoder_units=64", "--batch_size=64", "--learning_rate=0.002",
     "--halve_epochs=7", "--checkpoint_steps=1000",
 ]  # fmt: skip
-TRUNCATED = ["--supervised_truncation=40", "--auxiliary_truncation=40"]
-ALL_STEPS, PRETRAINING = 6000, 2000
+TRUNCATED = ["--supervised_truncation=100", "--auxiliary_truncation=100"]
+ALL_STEPS, PRETRAINING = 6000, 3000
 PHASES = [f"--pretrain_steps={PRETRAINING}", f"--steps={ALL_STEPS - PRETRAINING}"]
-SEGMENTS = ["--segment_length=60", "--sampling_decay_steps=1000"]
+SEGMENTS = ["--segment_length=150", "--sampling_decay_steps=3000"]
 METHODS = {
     "lstm_full": ["--flagfile=configs/dbpedia_lstm_full.cfg", f"--steps={ALL_STEPS}"],
     "lstm_truncated": [

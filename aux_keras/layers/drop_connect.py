@@ -7,6 +7,13 @@ from aux_keras.layers import randomness
 from aux_keras.layers.arguments import check_positive
 
 
+def dense(inputs, kernel, bias):
+    """`x K + bias`; x may have any leading axes."""
+    # XLA may not know the shapes that `tensordot` needs of a matrix inside a loop.
+    product = inputs @ kernel if inputs.shape.rank == 2 else tf.tensordot(inputs, kernel, 1)
+    return product + bias
+
+
 def drop_connect(inputs, kernel, bias):
     """`y_b = x_b K_b + bias`, with one kernel for all rows or one for each.
 
@@ -19,7 +26,7 @@ def drop_connect(inputs, kernel, bias):
         `(rows, units)` or `(rows, time, units)`.
     """
     if kernel.shape.rank == 2:
-        return tf.tensordot(inputs, kernel, 1) + bias
+        return dense(inputs, kernel, bias)
     if inputs.shape.rank == 3:
         return inputs @ kernel + bias
     return tf.einsum("bi,bij->bj", inputs, kernel) + bias
@@ -37,6 +44,7 @@ class DropConnectDense(keras.layers.Layer):
         units: int, width of the output.
         rate: float in [0, 1), probability of dropping a weight.
         per: `"example"`, a mask for each row of the batch; or `"batch"`, one for all.
+        kernel_initializer: Keras initializer.
         seed: int, seed of the masks drawn when `drop_mask` is not given.
 
     Call arguments:
@@ -58,7 +66,9 @@ class DropConnectDense(keras.layers.Layer):
     Reference: Wan et al. 2013, "Regularization of neural networks using DropConnect".
     """
 
-    def __init__(self, units, rate, per="example", seed=None, **kwargs):
+    def __init__(
+        self, units, rate, per="example", kernel_initializer="glorot_uniform", seed=None, **kwargs
+    ):  # fmt: skip
         super().__init__(**kwargs)
         if not 0 <= rate < 1:
             raise ValueError(f"`rate` must be in [0, 1). Received: {rate=}")
@@ -67,12 +77,13 @@ class DropConnectDense(keras.layers.Layer):
         self.units = check_positive("units", units)
         self.rate = rate
         self.per = per
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
 
     def build(self, inputs_shape):
         self.kernel = self.add_weight(
-            name="kernel", shape=(inputs_shape[-1], self.units), initializer="glorot_uniform"
+            name="kernel", shape=(inputs_shape[-1], self.units), initializer=self.kernel_initializer
         )
         self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros")
         self.built = True
@@ -114,5 +125,6 @@ class DropConnectDense(keras.layers.Layer):
             "units": self.units,
             "rate": self.rate,
             "per": self.per,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
             "seed": self.seed,
         }

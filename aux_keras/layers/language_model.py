@@ -85,7 +85,7 @@ class LanguageModel(keras.layers.Layer):
         del embedding  # the encoder has it
         inputs, targets = self.inputs_and_targets(tokens)
         lengths, inputs = draws.segments.lengths[:, 0], encoder.inputs(inputs)
-        start = encoder.zeros(tf.shape(lengths)[0])
+        start = encoder.first(tf.shape(lengths)[0])
         if record is not None:
             start = tuple(state[:, 0] for state in record)
         outputs = encoder.scan(inputs, start, lengths, self.truncation, "outputs")

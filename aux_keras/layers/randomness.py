@@ -47,3 +47,18 @@ def uniform_integer(key, count):
     """
     draw = uniform(key, tf.shape(count)) * tf.cast(count, tf.float32)
     return tf.minimum(tf.cast(draw, tf.int32), count - 1)  # float rounding can reach count
+
+
+def dropout(tensor, rate, key, index):
+    """Zeros with probability `rate`, and `1 / (1 - rate)` times the values elsewhere.
+
+    Args:
+        tensor: of any shape.
+        rate: float in [0, 1); 0 draws nothing.
+        key: `(2,)` int32.
+        index: int, which draw of the key this is.
+    """
+    if not rate:
+        return tensor
+    kept = uniform(fold_in(key, index), tf.shape(tensor)) >= rate
+    return tf.where(kept, tensor / (1 - rate), tf.zeros_like(tensor))

@@ -41,7 +41,7 @@ class LSTMRecurrence:
         """Tokens, rows first, as the scan reads them, see `time_major`."""
         return time_major(tokens, self.dtype)
 
-    def zeros(self, rows):
+    def first(self, rows):
         """The record before the first token."""
         return (tf.zeros((rows, self.units), self.dtype),) * 2
 
@@ -64,7 +64,7 @@ class LSTMRecurrence:
     def collect(self, inputs, counts):
         """Constant records after `counts` tokens, see `lstm_scan.collect_states`."""
         kernel, inputs = tf.stop_gradient(self.kernel), tf.stop_gradient(inputs)
-        record = self.zeros(tf.shape(inputs)[1])
+        record = self.first(tf.shape(inputs)[1])
         return tuple(map(tf.stop_gradient, lstm_scan.lstm_collect(kernel, inputs, *record, counts)))
 
 
@@ -77,7 +77,7 @@ class CellRecurrence:
     def inputs(self, tokens):
         return time_major(tokens, self.dtype)
 
-    def zeros(self, rows):
+    def first(self, rows):
         return self.from_states(tf.nest.flatten(self.cell.get_initial_state(batch_size=rows)))
 
     def from_states(self, states):
@@ -93,7 +93,9 @@ class CellRecurrence:
     def step(self, token, record):
         """The record after one more token, `(rows, features)`, or `(rows,)` characters."""
         features = token if self.embedding is None else self.embedding(token)
-        states = tf.nest.pack_sequence_as(self.cell.state_size, list(record[1:]))
+        states = list(record[1:])
+        if tf.nest.is_nested(self.cell.state_size):
+            states = tf.nest.pack_sequence_as(self.cell.state_size, states)
         output, states = self.cell(features, states)
         return (output, *tf.nest.flatten(states))
 
@@ -119,7 +121,7 @@ class CellRecurrence:
         return results[0] if returns == "outputs" else results
 
     def collect(self, inputs, counts):
-        record = self.zeros(tf.shape(inputs)[1])
+        record = self.first(tf.shape(inputs)[1])
         collected = lstm_scan.collect_states(
             lambda t, record: self.step(inputs[t], record), tf.shape(inputs)[0], record, counts
         )

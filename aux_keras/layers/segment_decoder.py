@@ -147,7 +147,7 @@ class SegmentDecoder(keras.layers.Layer):
         if self.projections:
             states = [layer(s) for layer, s in zip(self.projections, states)]
         records = [stack[0].from_states(states)]
-        records += [above.zeros(tf.shape(tokens)[1]) for above in stack[1:]]
+        records += [above.first(tf.shape(tokens)[1]) for above in stack[1:]]
         readout = self.readout.weights_with(drop_mask)
         if feed is None:
             return self._predict(stack, records, tokens, readout)
@@ -179,7 +179,7 @@ class SegmentDecoder(keras.layers.Layer):
             `(rows, time, features)`.
         """
         stack = self._recurrences(None)
-        records = [cell.zeros(tf.shape(inputs)[1]) for cell in stack]
+        records = [cell.first(tf.shape(inputs)[1]) for cell in stack]
         return self._predict(stack, records, inputs, self.readout.weights_with(drop_mask))
 
     def _recurrences(self, embedding):

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from aux_keras.layers.drop_connect import DropConnectDense, drop_connect
+from aux_keras.layers.drop_connect import DropConnectDense, dense, drop_connect
 
 
 def feed_forward(outputs, hidden_kernel, hidden_bias, kernel, bias):
@@ -19,7 +19,7 @@ def feed_forward(outputs, hidden_kernel, hidden_bias, kernel, bias):
         `(rows, features)` or `(rows, time, features)`.
     """
     if hidden_kernel is not None:
-        outputs = tf.nn.relu(tf.tensordot(outputs, hidden_kernel, 1) + hidden_bias)
+        outputs = tf.nn.relu(dense(outputs, hidden_kernel, hidden_bias))
     return drop_connect(outputs, kernel, bias)
 
 

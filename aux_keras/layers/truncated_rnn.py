@@ -152,9 +152,9 @@ def constant_or_full(encoder, tokens, requests, starts):
     """Records at the starts: constants, or with all gradients where truncation is None."""
     time, truncations = tokens.shape[1] or tf.shape(tokens)[1], [k for _, k in requests]
     inputs, counts = encoder.inputs(tokens), tf.concat(starts, axis=1)
+    rows = tf.shape(tokens)[0]
+    first = encoder.first(rows)
     if None in truncations:
-        rows = tf.shape(tokens)[0]
-        first = encoder.zeros(rows)
         steps = encoder.scan(inputs, first, tf.fill([rows], time))
         records = recurrence.at_counts(first, steps, counts)
     else:  # no window starts behind `time - min(K)`; XLA cannot compile a run of no steps
@@ -163,9 +163,17 @@ def constant_or_full(encoder, tokens, requests, starts):
         records = encoder.collect(inputs[:needed], counts)
     parts = [tf.split(r, [s.shape[1] for s in starts], axis=1) for r in records]
     return [
-        record if k is None else tuple(map(tf.stop_gradient, record))
-        for record, k in zip(zip(*parts), truncations)
+        record if k is None else constant(record, start, first, k)
+        for record, start, k in zip(zip(*parts), starts, truncations)
     ]
+
+
+def constant(record, counts, first, truncation):
+    """The record as a constant, unless a window starts from the first one: that may be trained."""
+    record = tuple(map(tf.stop_gradient, record))
+    if truncation == 0:
+        return record
+    return tuple(tf.where(counts[..., None] > 0, r, f[:, None]) for r, f in zip(record, first))
 
 
 def window(encoder, tokens, start, lengths, before, truncation):

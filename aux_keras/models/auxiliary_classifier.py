@@ -6,13 +6,11 @@ import tensorflow as tf
 from aux_keras.layers import randomness
 from aux_keras.layers.arguments import check_truncation
 from aux_keras.layers.auxiliary_loss import normalized_auxiliary_loss
-from aux_keras.layers.drop_connect import DropConnectDense
 from aux_keras.layers.recurrence import map_rows
 from aux_keras.layers.scheduled_sampling import teacher_probability
 from aux_keras.layers.truncated_rnn import TruncatedRNN, states_at
 from aux_keras.models import input_checks
-
-TRAINING, EVALUATION = 0, 1  # first component of a key: draws of the two never coincide
+from aux_keras.models.sequence_classifier import SequenceClassifier
 
 
 class _Kept:
@@ -23,7 +21,7 @@ class _Kept:
 
 
 @keras.saving.register_keras_serializable("aux_keras")
-class AuxiliaryClassifier(input_checks.CheckedModel):
+class AuxiliaryClassifier(SequenceClassifier):
     """Classifies sequences with an RNN that auxiliary losses teach to remember.
 
     Training minimizes `supervised + auxiliary_weight * auxiliary` (section 3.3), with
@@ -40,18 +38,16 @@ class AuxiliaryClassifier(input_checks.CheckedModel):
         rnn: a Keras RNN layer or cell, see `TruncatedRNN`.
         supervised_truncation: int, steps of each sequence's end through which the
             supervised loss is back-propagated; None for all, 0 for none.
-        classifier_units: int, width of the classifier's hidden layer.
-        drop_rate: float, DropConnect rate of the classifier's second layer.
+        classifier_units: int, width of the classifier's hidden layer; None for one dense layer.
+        drop_rate: float, DropConnect rate of the classifier's last layer.
         embedding: `TokenEmbedding`, shared with the decoders, or None.
         auxiliary: list of `Reconstruction`, `Prediction`, `LanguageModel` and
             `SequenceAutoencoder`, with distinct names.
         auxiliary_weight: float; with 0 the auxiliary losses are used by `pretrain` alone.
         sampling_decay_steps: int, training steps in which the decoders go from true
             tokens to their own outputs; None to feed true tokens always.
-        drop_per: `"example"` or `"batch"`, see `DropConnectDense`.
-        seed: int.
-        preprocessing: dictionary of JSON values that says how the tokens were made of raw
-            data (a permutation, a scale); kept and saved for whoever serves the model.
+        **kwargs: `drop_per`, `output_initializer`, `seed`, `preprocessing`, see
+            `SequenceClassifier`; `name` and `dtype`, see `keras.Model`.
 
     Call arguments:
         inputs: `(batch, time, features)`, or `(batch, time)` integers below the vocabulary
@@ -78,15 +74,9 @@ class AuxiliaryClassifier(input_checks.CheckedModel):
 
     def __init__(
         self, classes, rnn, supervised_truncation, classifier_units, drop_rate, embedding=None,
-        auxiliary=(), auxiliary_weight=1.0, sampling_decay_steps=None, drop_per="example", seed=0,
-        preprocessing=None, **kwargs,
+        auxiliary=(), auxiliary_weight=1.0, sampling_decay_steps=None, **kwargs,
     ):  # fmt: skip
-        super().__init__(**kwargs)
-        for name, value, least in (("classes", classes, 1), ("seed", seed, 0)):
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise ValueError(
-                    f"`{name}` must be an integer of at least {least}. Received: {name}={value!r}"
-                )
+        super().__init__(classes, classifier_units, drop_rate, **kwargs)
         check_truncation("supervised_truncation", supervised_truncation)
         names = [task.name for task in auxiliary]
         if len(set(names)) < len(names):
@@ -96,38 +86,21 @@ class AuxiliaryClassifier(input_checks.CheckedModel):
                 "`sampling_decay_steps` must be at least 1, or None. "
                 f"Received: {sampling_decay_steps=}"
             )
-        self.classes = classes
         self.auxiliary = list(auxiliary)
         self.auxiliary_weight = auxiliary_weight
         self.sampling_decay_steps = sampling_decay_steps
-        self.seed = seed
-        self.preprocessing = preprocessing
         self.pretraining = False
-        policy = self.dtype_policy
         self.encoder = TruncatedRNN(
-            rnn, supervised_truncation, embedding, dtype=policy, name="encoder"
+            rnn, supervised_truncation, embedding, dtype=self.dtype_policy, name="encoder"
         )
-        self.hidden = keras.layers.Dense(
-            classifier_units, activation="relu", dtype=policy, name="hidden"
-        )
-        self.readout = DropConnectDense(classes, drop_rate, drop_per, dtype=policy, name="readout")
-        self.training_step = self.add_weight(
-            name="training_step", shape=(), dtype="int64", initializer="zeros", trainable=False,
-            aggregation="only_first_replica",
-        )  # fmt: skip
-        self.trackers = {name: keras.metrics.Mean(name=name) for name in self.loss_names()}
-
-    def loss_names(self):
-        """Names of the logged losses; one per task where there are several."""
-        tasks = [f"{task.name}_loss" for task in self.auxiliary]
-        total = ["auxiliary_loss"] if tasks else []
-        return ["supervised_loss", *total, *(tasks if len(tasks) > 1 else [])]
+        logged = [f"{name}_loss" for name in names] if len(names) > 1 else []
+        logged += ["auxiliary_loss"] if names else []
+        self.trackers.update({name: keras.metrics.Mean(name=name) for name in logged})
 
     @property
-    def vocabulary(self):
-        """Number of different characters; None if tokens are real."""
-        embedding = self.encoder.embedding
-        return None if embedding is None else embedding.vocabulary
+    def embedding(self):
+        """The `TokenEmbedding` that the RNN and the decoders share, or None."""
+        return self.encoder.embedding
 
     def build(self, inputs_shape):
         input_checks.check_shapes(inputs_shape, self.vocabulary)
@@ -135,10 +108,9 @@ class AuxiliaryClassifier(input_checks.CheckedModel):
         tokens_shape = inputs_shape["tokens"] if ragged else inputs_shape
         if not ragged:
             input_checks.check_segments(self.auxiliary, tokens_shape[1])
-        cell, embedding = self.encoder.cell, self.encoder.embedding
+        cell, embedding = self.encoder.cell, self.embedding
         self.encoder.build(tokens_shape)
-        self.hidden.build((None, cell.output_size))
-        self.readout.build((None, self.hidden.units))
+        self.build_classifier(cell.output_size)
         for task in self.auxiliary:
             task.build_task(
                 self.vocabulary or tokens_shape[-1], tf.nest.flatten(cell.state_size),
@@ -147,27 +119,12 @@ class AuxiliaryClassifier(input_checks.CheckedModel):
             )  # fmt: skip
         self.built = True
 
-    def ensure_built(self, inputs):
-        """Builds the model on first use, outside of the graph that is being traced."""
-        if not self.built:
-            with tf.init_scope():
-                self.build(keras.tree.map_structure(lambda t: tuple(t.shape), inputs))
-
     def call(self, inputs, training=False):
         tokens, lengths = input_checks.split_inputs(inputs)
         return self.classify(self.encoder(tokens, lengths, training=training), training)
 
-    def classify(self, features, training, key=None):
-        """Probabilities `(batch, classes)` from the RNN's last outputs `(batch, units)`."""
-        mask = None
-        if training and key is not None and self.readout.rate:
-            mask = self.readout.draw_mask(tf.shape(features)[0], key)
-        logits = self.readout(self.hidden(features), training=training, drop_mask=mask)
-        # float32: probabilities and their logarithms underflow in half precision.
-        return keras.activations.softmax(tf.cast(logits, tf.float32))
-
     def forward(self, inputs, key, training):
-        """One pass for all losses.
+        """One pass for all losses, with draws from `key`, `(2,)` int32.
 
         Returns:
             `(probabilities, auxiliary)`: `(batch, classes)`, None while pretraining; and
@@ -181,7 +138,7 @@ class AuxiliaryClassifier(input_checks.CheckedModel):
             task.draw(lengths, key, self.feed_probability(), training)
             for task, key in zip(tasks, keys[1:])
         ]
-        encoder, embedding = self.encoder.recurrence(), self.encoder.embedding
+        encoder, embedding = self.encoder.recurrence(), self.embedding
 
         def run(tokens, lengths, draws):
             requests = [task.window(d) for task, d in zip(tasks, draws)]
@@ -200,24 +157,18 @@ class AuxiliaryClassifier(input_checks.CheckedModel):
         features, auxiliary = map_rows(run, tokens, lengths, draws, blocks=blocks)
         return self.classify(*features, training, keys[0]) if features else None, auxiliary
 
-    def active_tasks(self):
-        """The auxiliary losses of this phase: none where their weight is 0."""
-        return self.auxiliary if self.pretraining or self.auxiliary_weight else []
-
     def feed_probability(self):
         """Epsilon of scheduled sampling now, or None."""
         if self.sampling_decay_steps is None:
             return None
         return teacher_probability(self.training_step, self.sampling_decay_steps)
 
-    def key(self, *components):
-        """The random key of this replica for the given components."""
-        context = tf.distribute.get_replica_context()
-        replica = 0 if context is None else context.replica_id_in_sync_group
-        return randomness.fold_in(self.seed, *components, replica)
+    def active_tasks(self):
+        """The auxiliary losses of this phase: none where their weight is 0."""
+        return self.auxiliary if self.pretraining or self.auxiliary_weight else []
 
     def losses_of(self, x, y, y_pred, sample_weight, auxiliary):
-        """The scalar to differentiate, and every logged loss by name."""
+        """The scalar to differentiate, and every logged loss by name (equations 1 and 2)."""
         replicas = self.distribute_strategy.num_replicas_in_sync
         losses = [normalized_auxiliary_loss(*sums) for sums in auxiliary]
         named = {f"{t.name}_loss": loss for t, loss in zip(self.active_tasks(), losses)}
@@ -225,41 +176,17 @@ class AuxiliaryClassifier(input_checks.CheckedModel):
         if self.pretraining:
             named["loss"] = named["auxiliary_loss"] + sum(self.losses)
             return named["loss"] / replicas, named
-        supervised = self.compute_loss(x, y, y_pred, sample_weight)  # its share of the replicas'
-        named["supervised_loss"] = supervised * replicas
-        named["loss"] = named["supervised_loss"] + self.auxiliary_weight * named["auxiliary_loss"]
-        return supervised + self.auxiliary_weight * named["auxiliary_loss"] / replicas, named
+        loss, supervised = super().losses_of(x, y, y_pred, sample_weight, auxiliary)
+        weighted = self.auxiliary_weight * named["auxiliary_loss"]
+        return loss + weighted / replicas, {
+            **named, **supervised, "loss": supervised["loss"] + weighted,
+        }  # fmt: skip
 
-    def train_step(self, data):
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        with tf.GradientTape() as tape:
-            y_pred, auxiliary = self.forward(x, self.key(TRAINING, self.training_step), True)
-            loss, named = self.losses_of(x, y, y_pred, sample_weight, auxiliary)
-            loss = self.optimizer.scale_loss(loss)
-        if not self.optimizer.built:  # for all weights, whatever this phase trains
-            with tf.init_scope():
-                self.optimizer.build(self.trainable_variables)
-        gradients = zip(tape.gradient(loss, self.trainable_weights), self.trainable_weights)
-        # What a truncation of 0 or the phase leaves out has no gradient and does not move.
-        self.optimizer.apply_gradients([(g, v) for g, v in gradients if g is not None])
-        self.training_step.assign_add(1)
-        return self.track(x, y, y_pred, sample_weight, named)
-
-    def test_step(self, data):
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        y_pred, auxiliary = self.forward(x, self.key(EVALUATION), False)
-        _, named = self.losses_of(x, y, y_pred, sample_weight, auxiliary)
-        return self.track(x, y, y_pred, sample_weight, named)
-
-    def track(self, x, y, y_pred, sample_weight, named):
-        """Updates every metric, losses weighted by batch size, and returns their results."""
-        batch = tf.shape(input_checks.split_inputs(x)[0])[0]
-        for name, tracker in {"loss": self._loss_tracker, **self.trackers}.items():
-            if name in named:
-                tracker.update_state(named[name], sample_weight=batch)
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        """As `keras.Model.compute_metrics`; there is nothing to compare while pretraining."""
         if self.pretraining:
             return self.get_metrics_result()
-        return self.compute_metrics(x, y, y_pred, sample_weight)
+        return super().compute_metrics(x, y, y_pred, sample_weight)
 
     @property
     def metrics(self):
@@ -272,11 +199,6 @@ class AuxiliaryClassifier(input_checks.CheckedModel):
         """As `keras.Model.compile`."""
         super().compile(optimizer=optimizer, loss=loss, **arguments)
         self._kept = _Kept(optimizer=optimizer, loss=loss, **arguments)
-
-    def compile_from_config(self, config):
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        if self.built:
-            self.optimizer.build(self.trainable_variables)
 
     def pretrain(self, x, optimizer=None, **fit_arguments):
         """Phase 1 (section 3.3): trains on the auxiliary losses alone, without labels.
@@ -319,18 +241,12 @@ class AuxiliaryClassifier(input_checks.CheckedModel):
         encoder = self.encoder.get_config()
         return {
             **super().get_config(),
-            "classes": self.classes,
             "rnn": encoder["rnn"],
             "supervised_truncation": encoder["truncation"],
-            "classifier_units": self.hidden.units,
-            "drop_rate": self.readout.rate,
             "embedding": encoder["embedding"],
             "auxiliary": [keras.saving.serialize_keras_object(t) for t in self.auxiliary],
             "auxiliary_weight": self.auxiliary_weight,
             "sampling_decay_steps": self.sampling_decay_steps,
-            "drop_per": self.readout.per,
-            "seed": self.seed,
-            "preprocessing": self.preprocessing and dict(self.preprocessing),
         }
 
     @classmethod

@@ -4,19 +4,28 @@ import keras
 
 from aux_keras.config import FULL, SAME
 from aux_keras.layers import (
+    IRNNCell,
     LanguageModel,
+    LocalAttention,
+    MemoryCompressedAttention,
     Prediction,
     Reconstruction,
+    SelfAttention,
     SequenceAutoencoder,
     TokenEmbedding,
+    TransformerBlock,
+    URNNCell,
 )
 from aux_keras.models.auxiliary_classifier import AuxiliaryClassifier
+from aux_keras.models.transformer_classifier import TransformerClassifier
 
-RNNS = {
+KERAS_RNNS = {
     "lstm": (keras.layers.LSTM, keras.layers.LSTMCell),
     "gru": (keras.layers.GRU, keras.layers.GRUCell),
     "simple_rnn": (keras.layers.SimpleRNN, keras.layers.SimpleRNNCell),
 }
+ATTENTION_ONLY = ("transformer", "tdmca")
+KERNEL_SIZES = {"dense": None, "separable": (3, 31)}
 
 
 def build(config, time, features, classes, vocabulary=None, preprocessing=None):
@@ -28,17 +37,16 @@ def build(config, time, features, classes, vocabulary=None, preprocessing=None):
         features: int, width of a token; None for characters.
         classes: int.
         vocabulary: int, number of different characters; None for real tokens.
-        preprocessing: see `AuxiliaryClassifier`.
+        preprocessing: see `SequenceClassifier`.
 
     Returns:
-        `AuxiliaryClassifier`, not compiled.
+        `AuxiliaryClassifier` or `TransformerClassifier`, not compiled.
 
     Raises:
         ValueError: if a segment does not fit into a sequence, or characters have no
-            embedding.
+            embedding, or a Transformer has one of another width.
     """
     policy = keras.DTypePolicy(config.dtype_policy)
-    layer, _ = RNNS[config.cell]
     embedding = None
     if config.embedding_units:
         embedding = TokenEmbedding(
@@ -48,34 +56,89 @@ def build(config, time, features, classes, vocabulary=None, preprocessing=None):
         raise ValueError(
             "`embedding_units` must be at least 1 for characters. Received: embedding_units=0"
         )
-    model = AuxiliaryClassifier(
-        classes=classes,
-        rnn=layer(config.units, dtype=policy, name="rnn"),
-        supervised_truncation=truncation(config.supervised_truncation),
-        classifier_units=config.classifier_units,
-        drop_rate=config.drop_rate,
-        embedding=embedding,
-        auxiliary=auxiliary(config, policy),
-        auxiliary_weight=config.auxiliary_weight if config.joint_training else 0.0,
-        sampling_decay_steps=config.sampling_decay_steps or None,
-        drop_per=config.drop_per,
-        seed=config.seed,
-        preprocessing=preprocessing,
-        dtype=policy,
+    make = transformer if config.method in ATTENTION_ONLY else recurrent
+    model = make(
+        config, policy, classes=classes, embedding=embedding,
+        classifier_units=config.classifier_units or None, drop_rate=config.drop_rate,
+        drop_per=config.drop_per, seed=config.seed, preprocessing=preprocessing, dtype=policy,
         name="classifier",
-    )
+    )  # fmt: skip
     tokens = (None, time, features) if vocabulary is None else (None, time)
     model.build(tokens if time else {"tokens": tokens, "lengths": (None,)})
     return model
 
 
+def recurrent(config, policy, **arguments):
+    """A recurrent network with the auxiliary losses of `config.method`, if it names any."""
+    if config.method == "irnn":
+        arguments["output_initializer"] = keras.initializers.RandomNormal(stddev=config.irnn_stddev)
+    return AuxiliaryClassifier(
+        rnn=rnn(config, policy),
+        supervised_truncation=truncation(config.supervised_truncation),
+        auxiliary=auxiliary(config, policy),
+        auxiliary_weight=config.auxiliary_weight if config.joint_training else 0.0,
+        sampling_decay_steps=config.sampling_decay_steps or None,
+        **arguments,
+    )
+
+
+def transformer(config, policy, **arguments):
+    """A Transformer, or T-DMCA: local and memory-compressed attention in turn."""
+    if config.embedding_units != config.units:
+        raise ValueError(
+            "`embedding_units` must equal `units`, the width of the Transformer. "
+            f"Received: embedding_units={config.embedding_units}, units={config.units}"
+        )
+
+    def attention(index):
+        if config.method == "transformer":
+            return SelfAttention(config.heads, dtype=policy)
+        if index % 2 == 0:
+            block, margin = config.attention_block, config.attention_margin
+            return LocalAttention(config.heads, block, margin, dtype=policy)
+        return MemoryCompressedAttention(config.heads, config.compression, dtype=policy)
+
+    blocks = [
+        TransformerBlock(
+            attention(index), config.filter_units, config.transformer_drop_rate,
+            KERNEL_SIZES[config.feed_forward], dtype=policy,
+        )
+        for index in range(config.transformer_layers)
+    ]  # fmt: skip
+    return TransformerClassifier(
+        blocks=blocks, input_drop_rate=config.transformer_drop_rate, **arguments
+    )
+
+
+def rnn(config, policy):
+    """The main recurrent layer."""
+    if cell_name(config) in KERAS_RNNS:
+        return KERAS_RNNS[config.cell][0](config.units, dtype=policy, name="rnn")
+    return keras.layers.RNN(cell(config, policy, config.units), dtype=policy, name="rnn")
+
+
+def cell_name(config):
+    """The recurrent cell: `--method=irnn` and `urnn` name it themselves."""
+    return config.method if config.method in ("irnn", "urnn") else config.cell
+
+
+def cell(config, policy, units):
+    """A recurrent cell, of the main RNN or of a decoder."""
+    name = cell_name(config)
+    if name == "irnn":
+        return IRNNCell(units, config.irnn_stddev, dtype=policy)
+    if name == "urnn":
+        return URNNCell(units, seed=config.seed, dtype=policy)
+    return KERAS_RNNS[name][1](units, dtype=policy)
+
+
 def auxiliary(config, policy):
     """The list of auxiliary losses that `config.method` names."""
-    _, cell = RNNS[config.cell]
+    hidden = config.classifier_units if config.decoder_head == "ffn" else 0
     readout = {
         "truncation": truncation(config.auxiliary_truncation),
-        "hidden_units": config.classifier_units if config.decoder_head == "ffn" else None,
-        "drop_rate": config.drop_rate if config.decoder_head == "ffn" else 0.0,
+        "hidden_units": hidden or None,
+        "drop_rate": config.drop_rate if hidden else 0.0,
         "drop_per": config.drop_per,
         "dtype": policy,
     }
@@ -87,7 +150,7 @@ def auxiliary(config, policy):
     }
 
     def cells(count):
-        return [cell(config.decoder_units, dtype=policy) for _ in range(count)]
+        return [cell(config, policy, config.decoder_units) for _ in range(count)]
 
     def reconstruction():
         return Reconstruction(
@@ -100,14 +163,13 @@ def auxiliary(config, policy):
         return Prediction(cells(layers), structure=config.structure, **segments)
 
     methods = {
-        "lstm": [],
         "r": [reconstruction],
         "p": [prediction],
         "rp": [reconstruction, prediction],
         "lm": [lambda: LanguageModel(**readout)],
         "sa": [lambda: SequenceAutoencoder(**readout)],
     }
-    return [make() for make in methods[config.method]]
+    return [make() for make in methods.get(config.method, [])]  # a baseline has none
 
 
 def truncation(value):

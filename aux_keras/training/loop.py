@@ -118,7 +118,10 @@ def run_phase(model, task, config, phase, workdir, first):
     )
     if checkpoint.step == 0 and not first:
         callbacks.restore_model(model, workdir / "checkpoints" / "pretrain")
-    optimizer = schedules.rmsprop(config.learning_rate, phase.halve_steps, config.clip_norm)
+    optimizer = schedules.make_optimizer(
+        config.optimizer, config.learning_rate, phase.halve_steps, config.warmup_steps,
+        config.clip_norm,
+    )  # fmt: skip
     model.compile(
         optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"],
         jit_compile=config.jit_compile,
