@@ -15,6 +15,18 @@ OURS = {
     "r_20x30": {"method": "r", "num_anchors": 20, "segment_length": 30, "auxiliary_truncation": 30},
     "p": {"method": "p"},
 }
+BARE = {
+    "embedding_units": 0, "classifier_units": 0, "drop_rate": 0.0, "supervised_truncation": "full",
+}  # fmt: skip
+BASELINES = {
+    "irnn": {"method": "irnn", "units": 100, **BARE},
+    "urnn": {"method": "urnn", "units": 512, **BARE},
+    "transformer": {"method": "transformer"},
+    "tdmca": {
+        "method": "tdmca", "transformer_layers": 5, "filter_units": 128,
+        "feed_forward": "separable",
+    },
+}  # fmt: skip
 PLAIN = {"plain", "plain_embedded"}
 
 
@@ -31,7 +43,7 @@ def make(name, time, features=1):
             body = [keras.layers.Dense(UNITS), body[0], keras.layers.Dense(256, "relu"), body[1]]
         model = keras.Sequential([keras.Input((time, features)), *body])
     else:
-        config = configuration.ExperimentConfig(**OURS[name])
+        config = configuration.ExperimentConfig(**{**OURS, **BASELINES}[name])
         model = factory.build(config, time, features, CLASSES)
     model.compile("rmsprop", "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model

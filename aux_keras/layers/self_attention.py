@@ -17,7 +17,9 @@ def attention(query, key, value, valid):
     Returns:
         `(rows, time, heads, depth)`.
     """
-    return keras.ops.dot_product_attention(query, key, value, mask=valid[:, None, None, :])
+    # As a bias: of a mask the operation makes a copy as large as all weights.
+    bias = tf.where(valid, tf.zeros([], query.dtype), 0.7 * query.dtype.min)[:, None, None, :]
+    return keras.ops.dot_product_attention(query, key, value, bias=bias)
 
 
 def split_heads(tensor, heads):
