@@ -168,25 +168,27 @@ def test_flagfile_of_the_transformer_on_stanford_dogs(tmp_path):
     run_flagfile("dogs_transformer", tmp_path, batch_size=1)
 
 
-LEARNING = {  # on 2000 images of 14 x 14 pixels, what makes each learn in few steps
-    "irnn": dict(learning_rate=0.03),
-    "urnn": dict(learning_rate=1e-3, units=128),
-    "transformer": dict(warmup_steps=20, batch_size=32),
-    "tdmca": dict(warmup_steps=20, batch_size=32, attention_block=32, attention_margin=16),
+SMALL_ATTENTION = dict(warmup_steps=20, batch_size=32, epochs=2, units=64, embedding_units=64)
+LEARNING = {  # what makes each learn in few steps, and how far its loss must fall
+    "irnn": (dict(learning_rate=0.003, irnn_stddev=0.03, epochs=4), 0.95),
+    "urnn": (dict(learning_rate=1e-3, units=128, epochs=3), 0.9),
+    "transformer": (SMALL_ATTENTION, 0.9),
+    "tdmca": (dict(**SMALL_ATTENTION, attention_block=32, attention_margin=16), 0.9),
 }
 
 
 @REAL
 @pytest.mark.parametrize("method", LEARNING)
 def test_baselines_learn_mnist(method, tmp_path):
-    """The mean training loss of the last epoch is below nine tenths of the first's."""
+    """On 2000 images of 14 x 14 the loss of the last epoch is below so much of the first's."""
+    overrides, margin = LEARNING[method]
     config = test_config.read(ROOT / "configs" / f"mnist_{method}.cfg")
     loop.run(dataclasses.replace(
-        config, image_size=14, train_examples=2000, test_examples=100, epochs=3,
-        workdir=str(tmp_path), **LEARNING[method],
+        config, image_size=14, train_examples=2000, test_examples=100, workdir=str(tmp_path),
+        **overrides,
     ))  # fmt: skip
     losses = [row["loss"] for row in rows(tmp_path)]
-    assert losses[-1] < 0.9 * losses[0], losses
+    assert losses[-1] < margin * losses[0], losses
 
 
 @pytest.fixture(scope="module")
