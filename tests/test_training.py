@@ -142,7 +142,7 @@ def run_flagfile(name, workdir, **overrides):
     config = test_config.read(ROOT / "configs" / f"{name}.cfg")
     small = {"pretrain_steps": 2, "steps": 2, "train_examples": 8, "test_examples": 8,
              "batch_size": 4, "workdir": str(workdir)}  # fmt: skip
-    result = loop.run(dataclasses.replace(config, **small, **overrides))
+    result = loop.run(dataclasses.replace(config, **{**small, **overrides}))
     assert all(np.isfinite(row["loss"]) for row in rows(workdir))
     without = config.method in test_config.NO_AUXILIARY
     phases = {"train"} if without else {"pretrain", "train"}
@@ -165,7 +165,7 @@ def test_flagfiles_of_baselines(name, tmp_path):
 
 @REAL
 def test_flagfile_of_the_transformer_on_stanford_dogs(tmp_path):
-    run_flagfile("dogs_transformer", tmp_path, batch_size=1)
+    run_flagfile("dogs_transformer", tmp_path)
 
 
 SMALL_ATTENTION = dict(warmup_steps=20, batch_size=32, epochs=2, units=64, embedding_units=64)
