@@ -158,3 +158,16 @@ def test_a_baseline_with_another_cell_is_named(method):
 def test_bad_units_are_named(units):
     with pytest.raises(ValueError, match="`units` must be a positive integer"):
         ak.URNNCell(units)
+
+
+@pytest.mark.parametrize("method", ["irnn", "urnn"])
+def test_weight_counts_on_mnist(method):
+    """iRNN of 100 units: W, U and b, one dense layer. uRNN of N = 512: V 2N, phases 3N, reflections
+    4N, biases of modReLU N, initial state 2N, a dense layer of 10 * 2N + 10: in all 32N + 10."""
+    bare = dict(embedding_units=0, classifier_units=0, drop_rate=0.0, supervised_truncation="full")
+    units = {"irnn": 100, "urnn": 512}[method]
+    model = factory.build(ExperimentConfig(method=method, units=units, **bare), 784, 1, classes=10)
+    count = sum(int(np.prod(w.shape)) for w in model.trainable_weights)
+    irnn = 1 * 100 + 100 * 100 + 100 + 100 * 10 + 10
+    assert count == {"irnn": irnn, "urnn": 32 * 512 + 10}[method]
+    assert (irnn, 32 * 512 + 10) == (11_210, 16_394)
