@@ -138,20 +138,15 @@ class ExperimentConfig:
     def __post_init__(self):
         for field in dataclasses.fields(self):
             _check(field, getattr(self, field.name))
-        if self.validation_fraction >= 1:
-            raise ValueError(
-                "`validation_fraction` must be below 1. "
-                f"Received: validation_fraction={self.validation_fraction}"
-            )
         for name in ("learning_rate", "clip_norm", "irnn_stddev"):
             value = getattr(self, name)
             if value is not None and not (0 < value < math.inf):
                 raise ValueError(f"`{name}` must be positive and finite. Received: {name}={value}")
         self.buckets()
-        for name in ("drop_rate", "transformer_drop_rate"):
-            rate = getattr(self, name)
-            if rate >= 1:
-                raise ValueError(f"`{name}` must be below 1. Received: {name}={rate}")
+        for name in ("validation_fraction", "drop_rate", "transformer_drop_rate"):
+            value = getattr(self, name)
+            if value >= 1:
+                raise ValueError(f"`{name}` must be below 1. Received: {name}={value}")
         if self.method in ("irnn", "urnn") and self.cell not in ("lstm", self.method):
             raise ValueError(
                 "`cell` must be left out: `method` names the cell. "

@@ -47,11 +47,12 @@ def measure(name, time, batch, limit):
 
 def asked(message):
     """The size of the tensor that an out-of-memory error names."""
+    import tensorflow as tf
+
     found = re.search(r"shape\[([\d,]+)\] and type (\w+)", message)
     if not found:
         return "more than the limit"
-    size = {"float": 4, "half": 2, "bfloat16": 2, "bool": 1, "double": 8, "complex64": 8}[found[2]]
-    size *= math.prod(map(int, found[1].split(",")))
+    size = tf.as_dtype(found[2]).size * math.prod(map(int, found[1].split(",")))
     return f"{size / GIB:.0f} GiB at once" if size > GIB else "more than the limit"
 
 

@@ -8,7 +8,7 @@ through 100 steps, as in the paper. Every method trains for the same number of s
 where there is pretraining, it is half of them.
 """
 
-from aux_keras.experiments import runner, table
+from aux_keras.experiments import table
 
 SMALL = [
     "--use_titles=false", "--bucket_lengths=128,256", "--units=64", "--embedding_units=32",
@@ -30,30 +30,6 @@ METHODS = {
     "p": ["--flagfile=configs/dbpedia_p.cfg", *TRUNCATED, *PHASES, *SEGMENTS],
 }  # fmt: skip
 
-
-def main():
-    """Runs what is not run yet and writes mean and standard deviation over seeds."""
-    arguments = table.arguments(__doc__.splitlines()[0], seeds=3)
-    seeds = range(arguments.seeds)
-    runs = {
-        f"{method}_{seed}": [*flags, *SMALL, f"--seed={seed}"]
-        for seed in seeds
-        for method, flags in METHODS.items()
-    }
-    results = runner.run_all(runs, arguments.workdir, arguments.jobs, arguments.flags)
-    rows = []
-    for method, flags in METHODS.items():
-        found = [results[f"{method}_{seed}"] for seed in seeds]
-        rows.append(
-            {
-                "method": method,
-                **table.summary([result["test_accuracy"] for result in found]),
-                "minutes": f"{sum(result['seconds'] for result in found) / 60 / len(found):.1f}",
-                "flags": " ".join([*flags, *SMALL]),
-            }
-        )
-    table.write(arguments.output, rows)
-
-
 if __name__ == "__main__":
-    main()
+    flags = {method: [*own, *SMALL] for method, own in METHODS.items()}
+    table.compare(__doc__.splitlines()[0], flags, seeds=3)

@@ -5,6 +5,8 @@ import csv
 import pathlib
 import statistics
 
+from aux_keras.experiments import runner
+
 
 def arguments(description, seeds):
     """The arguments of a command, parsed; `workdir` is absolute.
@@ -43,3 +45,32 @@ def write(path, rows):
         writer = csv.DictWriter(file, rows[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def compare(description, methods, seeds):
+    """A whole command: runs every method with every seed, and writes a row for each method.
+
+    Args:
+        description: one line.
+        methods: dict from a method's name to the list of its flags.
+        seeds: default number of seeds.
+    """
+    given = arguments(description, seeds)
+    runs = {
+        f"{method}_{seed}": [*flags, f"--seed={seed}"]
+        for seed in range(given.seeds)
+        for method, flags in methods.items()
+    }
+    results = runner.run_all(runs, given.workdir, given.jobs, given.flags)
+    rows = []
+    for method, flags in methods.items():
+        found = [results[f"{method}_{seed}"] for seed in range(given.seeds)]
+        rows.append(
+            {
+                "method": method,
+                **summary([result["test_accuracy"] for result in found]),
+                "minutes": f"{sum(result['seconds'] for result in found) / 60 / len(found):.1f}",
+                "flags": " ".join(flags),
+            }
+        )
+    write(given.output, rows)

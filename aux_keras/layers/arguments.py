@@ -8,6 +8,13 @@ def check_positive(name, value):
     return value
 
 
+def check_rate(name, value):
+    """Returns a probability of dropping, or raises a `ValueError` that names the argument."""
+    if not 0 <= value < 1:
+        raise ValueError(f"`{name}` must be in [0, 1). Received: {name}={value}")
+    return value
+
+
 def check_truncation(name, value):
     """Returns a truncation, or raises a `ValueError` that names the argument."""
     integer = isinstance(value, int) and not isinstance(value, bool)

@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from aux_keras.layers import randomness
-from aux_keras.layers.arguments import check_positive
+from aux_keras.layers.arguments import check_positive, check_rate
 
 
 def dense(inputs, kernel, bias):
@@ -70,12 +70,10 @@ class DropConnectDense(keras.layers.Layer):
         self, units, rate, per="example", kernel_initializer="glorot_uniform", seed=None, **kwargs
     ):  # fmt: skip
         super().__init__(**kwargs)
-        if not 0 <= rate < 1:
-            raise ValueError(f"`rate` must be in [0, 1). Received: {rate=}")
         if per not in ("example", "batch"):
             raise ValueError(f"`per` must be 'example' or 'batch'. Received: {per=}")
         self.units = check_positive("units", units)
-        self.rate = rate
+        self.rate = check_rate("rate", rate)
         self.per = per
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.seed = seed

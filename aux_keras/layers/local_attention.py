@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from aux_keras.layers.arguments import check_positive
-from aux_keras.layers.self_attention import SelfAttention, attention, merge_heads, split_heads
+from aux_keras.layers.self_attention import SelfAttention, attention
 
 
 def local_attention(query, key, value, lengths, heads, block, margin):
@@ -18,7 +18,7 @@ def local_attention(query, key, value, lengths, heads, block, margin):
         heads, block, margin: int.
 
     Returns:
-        `(batch, time, heads, units / heads)`.
+        `(batch, time, units)`.
     """
     time = query.shape[1] or tf.shape(query)[1]
     if isinstance(time, int):  # no padding to a block that is longer than the sequence
@@ -37,10 +37,9 @@ def local_attention(query, key, value, lengths, heads, block, margin):
 
     position = tf.range(blocks)[:, None] * block - margin + tf.range(seen)  # (blocks, seen)
     valid = tf.logical_and(position >= 0, position < lengths[:, None, None])
-    split = (split_heads(t, heads) for t in (query, windows(key), windows(value)))
-    outputs = attention(*split, tf.reshape(valid, (-1, seen)))
-    outputs = tf.reshape(merge_heads(outputs), (-1, blocks * block, query.shape[-1]))
-    return split_heads(outputs[:, :time], heads)
+    valid = tf.reshape(valid, (-1, seen))
+    outputs = attention(query, windows(key), windows(value), valid, heads)
+    return tf.reshape(outputs, (-1, blocks * block, query.shape[-1]))[:, :time]
 
 
 @keras.saving.register_keras_serializable("aux_keras")

@@ -4,13 +4,8 @@ import keras
 import tensorflow as tf
 
 from aux_keras.layers.arguments import check_positive
+from aux_keras.layers.padding import zero_padding
 from aux_keras.layers.self_attention import SelfAttention
-
-
-def zero_padding(tensor, lengths):
-    """`(batch, time, units)` with zeros behind each sequence's length `(batch,)`."""
-    valid = tf.sequence_mask(lengths, tf.shape(tensor)[1], tensor.dtype)
-    return tensor * valid[..., None]
 
 
 @keras.saving.register_keras_serializable("aux_keras")

@@ -4,41 +4,32 @@ import keras
 import tensorflow as tf
 
 from aux_keras.layers.arguments import check_positive
+from aux_keras.layers.padding import valid_lengths
 
 
-def attention(query, key, value, valid):
-    """`softmax(q k / sqrt(depth)) v` over the valid positions, by Keras's operation.
+def attention(query, key, value, valid, heads):
+    """`softmax(q k / sqrt(depth)) v` of each head, over the valid positions, by Keras's operation.
 
     Args:
-        query: `(rows, time, heads, depth)`.
-        key, value: `(rows, memory, heads, depth)`.
+        query: `(rows, time, units)`; a head has `depth = units / heads` of them.
+        key, value: `(rows, memory, units)`.
         valid: `(rows, memory)` bool. Where a row has none, its result means nothing.
+        heads: int.
 
     Returns:
-        `(rows, time, heads, depth)`.
+        `(rows, time, units)`.
     """
+
+    def split(tensor):
+        """`(rows, time, units)` to `(rows, time, heads, depth)`."""
+        rows, time = (tf.shape(tensor)[i] if tensor.shape[i] is None else tensor.shape[i]
+                      for i in range(2))  # fmt: skip
+        return tf.reshape(tensor, (rows, time, heads, tensor.shape[-1] // heads))
+
     # As a bias: of a mask the operation makes a copy as large as all weights.
     bias = tf.where(valid, tf.zeros([], query.dtype), 0.7 * query.dtype.min)[:, None, None, :]
-    return keras.ops.dot_product_attention(query, key, value, bias=bias)
-
-
-def split_heads(tensor, heads):
-    """`(batch, time, units)` to `(batch, time, heads, units / heads)`."""
-    return tf.reshape(tensor, (*_leading(tensor, 2), heads, tensor.shape[-1] // heads))
-
-
-def merge_heads(tensor):
-    """`(batch, time, heads, depth)` to `(batch, time, heads * depth)`."""
-    return tf.reshape(tensor, (*_leading(tensor, 2), tensor.shape[2] * tensor.shape[3]))
-
-
-def full_lengths(inputs):
-    """The lengths `(batch,)` of sequences without padding, `(batch, time, ...)`."""
-    return tf.fill([tf.shape(inputs)[0]], tf.shape(inputs)[1])
-
-
-def _leading(tensor, axes):
-    return [tf.shape(tensor)[i] if n is None else n for i, n in enumerate(tensor.shape[:axes])]
+    outputs = keras.ops.dot_product_attention(split(query), split(key), split(value), bias=bias)
+    return tf.reshape(outputs, tf.shape(query))
 
 
 @keras.saving.register_keras_serializable("aux_keras")
@@ -88,18 +79,13 @@ class SelfAttention(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs, lengths=None):
-        lengths = full_lengths(inputs) if lengths is None else tf.cast(lengths, tf.int32)
         projected = self.query(inputs), self.key(inputs), self.value(inputs)
-        return self.output_layer(merge_heads(self.attend(*projected, lengths)))
+        return self.output_layer(self.attend(*projected, valid_lengths(inputs, lengths)))
 
     def attend(self, query, key, value, lengths):
-        """Attention of projected inputs, each `(batch, time, units)`.
-
-        Returns:
-            `(batch, time, heads, units / heads)`.
-        """
+        """Attention of projected inputs; all, and the result, `(batch, time, units)`."""
         valid = tf.sequence_mask(lengths, tf.shape(key)[1])
-        return attention(*(split_heads(t, self.heads) for t in (query, key, value)), valid)
+        return attention(query, key, value, valid, self.heads)
 
     def compute_output_shape(self, inputs_shape, lengths_shape=None):
         return tuple(inputs_shape)

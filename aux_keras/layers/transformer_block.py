@@ -4,9 +4,8 @@ import keras
 import tensorflow as tf
 
 from aux_keras.layers import randomness
-from aux_keras.layers.arguments import check_positive
-from aux_keras.layers.memory_compressed_attention import zero_padding
-from aux_keras.layers.self_attention import full_lengths
+from aux_keras.layers.arguments import check_positive, check_rate
+from aux_keras.layers.padding import valid_lengths, zero_padding
 
 
 def sinusoidal_positions(time, units):
@@ -67,13 +66,11 @@ class TransformerBlock(keras.layers.Layer):
         self, attention, filter_units, drop_rate, kernel_sizes=None, seed=None, **kwargs
     ):  # fmt: skip
         super().__init__(**kwargs)
-        if not 0 <= drop_rate < 1:
-            raise ValueError(f"`drop_rate` must be in [0, 1). Received: {drop_rate=}")
         if kernel_sizes is not None and len(kernel_sizes) != 2:
             raise ValueError(f"`kernel_sizes` must be two integers. Received: {kernel_sizes=}")
         self.attention = attention
         self.filter_units = check_positive("filter_units", filter_units)
-        self.drop_rate = drop_rate
+        self.drop_rate = check_rate("drop_rate", drop_rate)
         for size in kernel_sizes or ():
             check_positive("kernel_sizes", size)
         self.kernel_sizes = kernel_sizes and list(kernel_sizes)
@@ -107,7 +104,7 @@ class TransformerBlock(keras.layers.Layer):
         return keras.Sequential([depthwise, dense], name=name)
 
     def call(self, inputs, lengths=None, training=False, key=None):
-        lengths = full_lengths(inputs) if lengths is None else tf.cast(lengths, tf.int32)
+        lengths = valid_lengths(inputs, lengths)
         if training and key is None:
             key = tf.cast(self.seed_generator.next(), tf.int32)
         rate = self.drop_rate if training else 0.0

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from aux_keras.layers import recurrence
 from aux_keras.layers.arguments import check_truncation
+from aux_keras.layers.padding import valid_lengths
 
 
 @keras.saving.register_keras_serializable("aux_keras")
@@ -67,9 +68,7 @@ class TruncatedRNN(keras.layers.Layer):
 
     def call(self, tokens, lengths=None, training=False):
         tokens = tf.convert_to_tensor(tokens)
-        if lengths is None:
-            lengths = tf.fill([tf.shape(tokens)[0]], tf.shape(tokens)[1])
-        counts = tf.cast(lengths, tf.int32)[:, None]
+        counts = valid_lengths(tokens, lengths)[:, None]
         truncation = self.truncation if training else 0
         encoder = self.recurrence()
 

@@ -8,6 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from aux_keras.layers.padding import valid_lengths
+
 NOT_FINITE = "`tokens` must be finite. Received: NaN or infinity in the input"
 NO_TOKEN = (
     "`lengths` must be from 1 to the number of time steps, so that every sequence has a valid token"
@@ -57,9 +59,7 @@ def split_inputs(inputs):
     tokens = tf.convert_to_tensor(inputs["tokens"] if isinstance(inputs, dict) else inputs)
     if tokens.dtype.is_integer:  # characters, or real tokens that are whole numbers
         tokens = tf.cast(tokens, tf.int32 if tokens.shape.rank == 2 else tf.float32)
-    if isinstance(inputs, dict):
-        return tokens, tf.cast(inputs["lengths"], tf.int32)
-    return tokens, tf.fill([tf.shape(tokens)[0]], tf.shape(tokens)[1])
+    return tokens, valid_lengths(tokens, inputs["lengths"] if isinstance(inputs, dict) else None)
 
 
 def check_segments(tasks, time):

@@ -4,7 +4,8 @@ import keras
 import tensorflow as tf
 
 from aux_keras.layers import randomness
-from aux_keras.layers.memory_compressed_attention import zero_padding
+from aux_keras.layers.arguments import check_rate
+from aux_keras.layers.padding import zero_padding
 from aux_keras.layers.transformer_block import sinusoidal_positions
 from aux_keras.models import input_checks
 from aux_keras.models.sequence_classifier import TRAINING, SequenceClassifier
@@ -59,11 +60,9 @@ class TransformerClassifier(SequenceClassifier):
             raise ValueError(
                 f"`blocks` must hold at least one `TransformerBlock`. Received: {blocks=}"
             )
-        if not 0 <= input_drop_rate < 1:
-            raise ValueError(f"`input_drop_rate` must be in [0, 1). Received: {input_drop_rate=}")
         self.embedding = embedding
         self.blocks = list(blocks)
-        self.input_drop_rate = input_drop_rate
+        self.input_drop_rate = check_rate("input_drop_rate", input_drop_rate)
         self.norm = keras.layers.LayerNormalization(
             epsilon=1e-6, dtype=self.dtype_policy, name="norm"
         )
