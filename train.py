@@ -4,7 +4,7 @@ import importlib.util
 import pathlib
 import sys
 
-from absl import app, flags
+from absl import app, flags, logging
 
 
 def _config_module():
@@ -21,6 +21,7 @@ def main(arguments):
     """Runs the configuration of the flags; exits with 1 and one line if it cannot."""
     if len(arguments) > 1:
         raise app.UsageError(f"Expected flags only. Received: {' '.join(arguments[1:])}")
+    logging.set_verbosity(logging.WARNING)  # TensorFlow tells what it saves
     try:
         config.check_flagfiles(sys.argv[1:])
         experiment = config.from_flags()

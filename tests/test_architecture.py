@@ -12,7 +12,8 @@ MAY_SEE = {
     "layers": {"layers"},
     "models": {"layers", "models"},
     "data": {"data"},
-    "training": {"layers", "models", "data", "training"},
+    "serving": {"layers", "models", "data", "serving"},
+    "training": {"layers", "models", "data", "serving", "training"},
     "experiments": {"config", "training", "experiments", "data", "models"},
 }
 MAY_SEE_CONFIG = {"models/factory.py"}

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from aux_keras.config import ExperimentConfig
 from aux_keras.data import tasks
-from aux_keras.models import factory
+from aux_keras.models import factory, input_checks
 from aux_keras.training import callbacks, loop, schedules
 from aux_keras.training import workdir as folder
 from tests import test_config, test_stanford_dogs
@@ -229,7 +229,7 @@ def test_what_the_data_pipeline_finds_is_said_in_one_line():
     labelled = tf.data.Dataset.from_tensors((np.zeros((2, 9, 1), "f"), np.array([0, 7])))
     with pytest.raises(tf.errors.InvalidArgumentError) as raised:
         built.fit(labelled, verbose=0, shuffle=False)
-    assert "`y` holds a label outside" in loop.reason(raised.value)
+    assert "`y` holds a label outside" in input_checks.reason(raised.value)
 
     def missing(x):
         raise FileNotFoundError(f"no image {int(x)}")
@@ -239,7 +239,7 @@ def test_what_the_data_pipeline_finds_is_said_in_one_line():
     )
     with pytest.raises(tf.errors.OpError) as raised:
         built.fit(broken.batch(1), verbose=0, shuffle=False)
-    assert loop.reason(raised.value) == "no image 0"
+    assert input_checks.reason(raised.value) == "no image 0"
 
 
 def test_a_set_that_no_flagfile_names(tmp_path):

@@ -130,7 +130,7 @@ def of_one_size(images, size):
     shape = (size or height, size or width, channels)
 
     def resize(image, label):
-        image = image if size is None else transforms.resize(image, size)
+        image = image if size is None else transforms.resize(image, size, size)
         return tf.ensure_shape(image, shape), label
 
     splits = {n: s.map(resize, tf.data.AUTOTUNE).cache() for n, s in images.splits.items()}

@@ -6,12 +6,12 @@ import tensorflow as tf
 PERMUTATION_SEED = 92916
 
 
-def resize(image, size):
-    """`(height, width, channels)` uint8 to `(size, size, channels)` uint8, bilinear.
+def resize(image, height, width):
+    """An image `(any, any, channels)` uint8 to `(height, width, channels)` uint8, bilinear.
 
     Antialiased, as photographs that shrink need.
     """
-    image = tf.image.resize(tf.cast(image, tf.float32), (size, size), "bilinear", antialias=True)
+    image = tf.image.resize(tf.cast(image, tf.float32), (height, width), "bilinear", antialias=True)
     return tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8)
 
 
@@ -25,9 +25,9 @@ def permute(tokens, order):
     return tf.gather(tokens, order)
 
 
-def scale(tokens):
-    """uint8 in 0 ... 255 to float32 in [0, 1]."""
-    return tf.cast(tokens, tf.float32) / 255.0
+def scale(tokens, largest=255):
+    """uint8 in 0 ... `largest` to float32 in [0, 1]."""
+    return tf.cast(tokens, tf.float32) / float(largest)
 
 
 def pixel_order(kind, time):
@@ -61,17 +61,20 @@ def join_text(title, content, use_titles=True):
     return tf.strings.strip(text)
 
 
-def encode_text(text):
-    """A text as characters of the alphabet: lower case, escaped newlines as newlines.
+def encode_text(text, alphabet=ALPHABET):
+    """A text as characters of an alphabet: lower case, escaped newlines as newlines.
 
     Args:
-        text: string scalar, UTF-8.
+        text: string scalar, or `(batch,)` strings, UTF-8.
+        alphabet: str of ASCII characters.
 
     Returns:
-        `(time,)` uint8, from 1 to `OTHER`.
+        `(time,)` uint8, or ragged `(batch, time)`: positions in the alphabet from 1 on, and
+        for anything else one more than the last.
     """
     text = tf.strings.lower(tf.strings.regex_replace(text, r"\\n", "\n"), "utf-8")
     codes = tf.strings.unicode_decode(text, "UTF-8")
-    table = np.full(129, OTHER, np.uint8)
-    table[[ord(character) for character in ALPHABET]] = np.arange(1, OTHER)
+    other = len(alphabet) + 1
+    table = np.full(129, other, np.uint8)
+    table[[ord(character) for character in alphabet]] = np.arange(1, other)
     return tf.gather(table, tf.minimum(codes, 128))  # the last entry: nothing beyond ASCII

@@ -13,6 +13,8 @@ import tensorflow as tf
 
 from aux_keras.layers import lstm_scan
 
+UNROLLED = 8  # steps per turn of the loop in `read`
+
 
 def make_recurrence(cell, embedding, dtype):
     """The recurrence of a built cell that reads tokens through `embedding`.
@@ -126,6 +128,40 @@ class CellRecurrence:
             lambda t, record: self.step(inputs[t], record), tf.shape(inputs)[0], record, counts
         )
         return tuple(map(tf.stop_gradient, collected))
+
+
+def read(recurrence, tokens, record, lengths):
+    """Reads on from a record, without gradient and without keeping any step.
+
+    A plain loop for all cells, not compiled for given shapes: whatever batch and time come,
+    nothing is compiled again.
+
+    Args:
+        recurrence: `LSTMRecurrence` or `CellRecurrence`.
+        tokens: `(rows, time, features)`, or characters `(rows, time)`.
+        record: tuple of `(rows, width)`.
+        lengths: `(rows,)` int32, how many of the tokens each row reads.
+
+    Returns:
+        the record after `lengths` more tokens, tuple of `(rows, width)`.
+    """
+    inputs = recurrence.inputs(tokens)
+    steps = tf.shape(inputs)[0]
+
+    def read_one(t, record):
+        after, valid = recurrence.step(inputs[t], record), (t < lengths)[:, None]
+        return tuple(tf.where(valid, new, old) for new, old in zip(after, record))
+
+    def read_some(t, record):  # a turn of TensorFlow's loop costs as much as some steps
+        for i in range(UNROLLED):
+            record = read_one(t + i, record)
+        return t + UNROLLED, record
+
+    t, record = tf.while_loop(lambda t, _: t + UNROLLED <= steps, read_some, (0, tuple(record)))
+    rest = tf.while_loop(
+        lambda t, _: t < steps, lambda t, record: (t + 1, read_one(t, record)), (t, record)
+    )
+    return rest[1]
 
 
 def time_major(tokens, dtype):

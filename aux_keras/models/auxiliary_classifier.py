@@ -109,6 +109,7 @@ class AuxiliaryClassifier(SequenceClassifier):
         if not ragged:
             input_checks.check_segments(self.auxiliary, tokens_shape[1])
         cell, embedding = self.encoder.cell, self.embedding
+        self.features = None if self.vocabulary else tokens_shape[-1]
         self.encoder.build(tokens_shape)
         self.build_classifier(cell.output_size)
         for task in self.auxiliary:
@@ -118,6 +119,9 @@ class AuxiliaryClassifier(SequenceClassifier):
                 characters=self.vocabulary is not None,
             )  # fmt: skip
         self.built = True
+
+    def inference_layers(self):
+        return [self.encoder, *self.head]
 
     def call(self, inputs, training=False):
         tokens, lengths = input_checks.split_inputs(inputs)

@@ -4,6 +4,8 @@ A compiled training step cannot raise, so arrays are checked before it and datas
 by an operation of their pipeline.
 """
 
+import re
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -170,3 +172,14 @@ def _checked_batch(batch, model):
     with tf.control_dependencies(checks):
         batch = tf.nest.map_structure(tf.identity, batch)
     return batch if len(batch) > 1 else batch[0]
+
+
+def reason(error):
+    """The line of a TensorFlow error that says what is wrong with the data, or all of it."""
+    found = re.search(r"(?:\b\w+Error: |assertion failed: )(.*)", error.message)
+    if found:
+        return found[1]
+    lines = [line.strip() for line in error.message.splitlines()]
+    frames = ("Graph execution error:", "Detected at node", "<stack traces")
+    lines = [line for line in lines if line and not line.startswith(frames)]
+    return lines[0] if lines else error.message

@@ -67,6 +67,15 @@ class SequenceClassifier(input_checks.CheckedModel):
         """Number of different characters; None if tokens are real."""
         return None if self.embedding is None else self.embedding.vocabulary
 
+    @property
+    def head(self):
+        """The layers of the classifier."""
+        return [layer for layer in (self.hidden, self.readout) if layer]
+
+    def inference_layers(self):
+        """Every layer that `call` uses."""
+        raise NotImplementedError
+
     def build_classifier(self, width):
         """Builds what is on top of features `(batch, width)`."""
         if self.hidden:

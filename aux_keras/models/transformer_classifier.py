@@ -70,6 +70,7 @@ class TransformerClassifier(SequenceClassifier):
     def build(self, inputs_shape):
         input_checks.check_shapes(inputs_shape, self.vocabulary)
         tokens_shape = inputs_shape["tokens"] if isinstance(inputs_shape, dict) else inputs_shape
+        self.features = None if self.vocabulary else tokens_shape[-1]
         units = self.embedding.units
         if not self.embedding.built:  # one that was loaded is
             self.embedding.build(tuple(tokens_shape))
@@ -78,6 +79,9 @@ class TransformerClassifier(SequenceClassifier):
                 layer.build((None, None, units))
         self.build_classifier(units)
         self.built = True
+
+    def inference_layers(self):
+        return [self.embedding, *self.blocks, self.norm, *self.head]
 
     def call(self, inputs, training=False):
         tokens, lengths = input_checks.split_inputs(inputs)

@@ -5,7 +5,7 @@ import json
 import math
 import pathlib
 import platform
-import re
+import shutil
 import sys
 import time
 
@@ -15,7 +15,8 @@ import tensorflow as tf
 
 import aux_keras
 from aux_keras.data import tasks
-from aux_keras.models import factory
+from aux_keras.models import factory, input_checks
+from aux_keras.serving.export import export_model
 from aux_keras.training import callbacks, schedules
 from aux_keras.training import workdir as folder
 
@@ -77,18 +78,7 @@ def run(config):
         return finish(model, task, config, workdir, weights)
     except (tf.errors.InvalidArgumentError, tf.errors.DataLossError, tf.errors.NotFoundError,
             tf.errors.UnknownError) as error:  # fmt: skip
-        raise ValueError(reason(error)) from error  # what the data pipeline found
-
-
-def reason(error):
-    """The line of a TensorFlow error that says what is wrong with the data, or all of it."""
-    found = re.search(r"(?:\b\w+Error: |assertion failed: )(.*)", error.message)
-    if found:
-        return found[1]
-    lines = [line.strip() for line in error.message.splitlines()]
-    frames = ("Graph execution error:", "Detected at node", "<stack traces")
-    lines = [line for line in lines if line and not line.startswith(frames)]
-    return lines[0] if lines else error.message
+        raise ValueError(input_checks.reason(error)) from error  # what the data pipeline found
 
 
 def phases(config, task, model):
@@ -174,6 +164,8 @@ def finish(model, task, config, workdir, weights):
     results = model.evaluate(task.evaluation("test"), return_dict=True, verbose=0)
     with folder.replacing(workdir / folder.MODEL) as temporary:
         model.save(temporary)
+    shutil.rmtree(workdir / folder.SAVED_MODEL, ignore_errors=True)  # of a run that was killed
+    export_model(model, workdir / folder.SAVED_MODEL)
     rows = folder.read_metrics(workdir)
     trained = [row for row in rows if row["phase"] == "train"]
     result = {

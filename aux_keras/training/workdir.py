@@ -5,6 +5,7 @@ metrics.jsonl    one JSON object per epoch
 tensorboard/     the same as TensorBoard events
 checkpoints/     model and optimizer, a folder per phase
 model.keras      the trained model
+saved_model/     its classifier for others, see `serving.endpoints`
 result.json      the run in numbers; written last
 """
 
@@ -15,7 +16,8 @@ import pathlib
 import shutil
 import uuid
 
-CONFIG, METRICS, MODEL, RESULT = "config.cfg", "metrics.jsonl", "model.keras", "result.json"
+CONFIG, METRICS, RESULT = "config.cfg", "metrics.jsonl", "result.json"
+MODEL, SAVED_MODEL = "model.keras", "saved_model"
 
 
 @contextlib.contextmanager

@@ -1,0 +1,1 @@
+"""Trained models for others: SavedModels, ONNX, and predictions at the command line."""

@@ -1,0 +1,92 @@
+"""Writes a trained classifier for others to use.
+
+python -m aux_keras.serving.export --workdir=DIR --output=DIR2 [--format=onnx]
+"""
+
+import argparse
+import os
+import pathlib
+import shutil
+import sys
+import uuid
+
+import keras
+import tensorflow as tf
+
+from aux_keras.serving import onnx_graph
+from aux_keras.serving.endpoints import Endpoints
+
+FORMATS = ("saved_model", "onnx")
+
+
+def export_model(model, path, format="saved_model"):
+    """Writes the classifier alone, without optimizer or auxiliary losses.
+
+    Args:
+        model: a built `AuxiliaryClassifier` or `TransformerClassifier`.
+        path: a SavedModel's folder, which must be empty if it exists; or an ONNX file.
+        format: `"saved_model"`, with the functions of `endpoints`, for
+            `tf.saved_model.load` where neither keras nor aux_keras need be installed; or
+            `"onnx"`, `serve` alone, which needs the extra `onnx`.
+
+    Raises:
+        ValueError: on another format, or a model that is not built.
+        OSError: if `path` cannot be written, or holds something.
+        ImportError: if what writes ONNX is not installed.
+
+    Example:
+        >>> model = AuxiliaryClassifier(
+        ...     classes=10, rnn=keras.layers.LSTM(32), supervised_truncation=16,
+        ...     classifier_units=64, drop_rate=0.5)
+        >>> model.build((None, None, 1))
+        >>> export_model(model, tempfile.mkdtemp())
+    """
+    if format not in FORMATS:
+        raise ValueError(f"`format` must be one of {FORMATS}. Received: {format=}")
+    path = pathlib.Path(path)
+    if path.is_file() or (path.is_dir() and any(path.iterdir())):
+        raise FileExistsError(f"`path` must not exist, or be an empty folder. Received: {path}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"unfinished-{uuid.uuid4().hex}")
+    try:
+        if format == "onnx":
+            onnx_graph.write(model, temporary)
+        else:
+            write_saved_model(model, temporary)
+        os.replace(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if temporary.is_file():
+            temporary.unlink()
+
+
+def write_saved_model(model, path):
+    """Writes a SavedModel with every function of `endpoints` as a signature."""
+    archive = keras.export.ExportArchive()
+    for layer in model.inference_layers():
+        archive.track(layer)
+    for name, (function, specs) in Endpoints(model).functions().items():
+        archive.add_endpoint(name, function, specs)
+    archive.write_out(str(path), verbose=False)
+
+
+def main():
+    """Exports the model of a finished run."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--workdir", required=True, help="folder of a finished run")
+    parser.add_argument("--output", required=True, help="folder, or ONNX file, to write")
+    parser.add_argument("--format", default="saved_model", choices=FORMATS)
+    arguments = parser.parse_args()
+    model = pathlib.Path(arguments.workdir) / "model.keras"
+    try:
+        if not model.exists():
+            raise FileNotFoundError(f"`--workdir` must be the folder of a finished run: no {model}")
+        loaded = keras.models.load_model(model, compile=False)
+        export_model(loaded, arguments.output, arguments.format)
+    except (ValueError, OSError, ImportError) as error:
+        sys.exit(f"export: error: {error}")
+    print(f"Written: {arguments.output}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,204 @@
+"""Classifies files with an exported model.
+
+python -m aux_keras.serving.predict --model=DIR FILES...
+
+Images: files, or folders of them; `-` reads names of files from stdin. Texts: every line
+of a file, or of stdin for `-`, is a text of its own, answered as soon as it is read; with
+`--stream` all of stdin is one endless text, answered again whenever more of it comes.
+"""
+
+import argparse
+import codecs
+import itertools
+import json
+import os
+import pathlib
+import sys
+
+import tensorflow as tf
+
+from aux_keras.models.input_checks import reason
+
+BATCH, STDIN, CHUNK_BYTES = 32, "-", 1 << 16
+
+
+class SavedClassifier:
+    """A SavedModel with the functions of `endpoints`.
+
+    Args:
+        path: its folder.
+
+    Raises:
+        ValueError: if there is none, or it cannot be read, or does not take raw inputs.
+    """
+
+    def __init__(self, path):
+        if not (pathlib.Path(path) / "saved_model.pb").is_file():
+            raise ValueError(f"`--model` must be the folder of an exported model: {path} is none")
+        try:
+            self.loaded = tf.saved_model.load(str(path))
+        except Exception as error:  # what a damaged file raises depends on where it is damaged
+            line = str(error).strip().splitlines() or [type(error).__name__]
+            raise ValueError(f"`--model` cannot be read: {path}: {line[0]}") from error
+        self.functions = self.loaded.signatures
+        if "serve_raw" not in self.functions:
+            raise ValueError(
+                f"`--model` takes no files: {path} was exported from a model whose `preprocessing` "
+                "does not say how raw data becomes tokens"
+            )
+        (self.kind,) = self.functions["serve_raw"].structured_input_signature[1]
+        self.names = [n.decode() for n in self.functions["label_names"]()["names"].numpy()]
+
+    def classify(self, contents):
+        """Probabilities, one row for each of a list of bytes."""
+        answer = self.functions["serve_raw"](**{self.kind: tf.constant(contents, tf.string)})
+        return answer["probabilities"].numpy()
+
+    def stream(self, chunks):
+        """Numbers of characters read so far and their probabilities, after each chunk of text."""
+        if self.kind != "texts" or "stream" not in self.functions:
+            raise ValueError("`--stream` needs a recurrent model of texts")
+        state = self.functions["initial_state"](batch_size=tf.constant(1))["state"]
+        characters = 0
+        for chunk in chunks:
+            tokens = self.functions["encode"](texts=tf.constant([chunk]))["tokens"]
+            answer = self.functions["stream"](tokens=tokens, state=state)
+            state, characters = answer["state"], characters + tokens.shape[1]
+            yield characters, answer["probabilities"].numpy()[0]
+
+
+class Report:
+    """Writes answers on stdout, errors and progress on stderr, and counts them."""
+
+    def __init__(self, names, form):
+        self.names, self.form = names, form
+        self.done = self.failed = 0
+        if form == "table":
+            print("input\tlabel\tprobability", flush=True)
+
+    def answer(self, name, probabilities):
+        best = int(probabilities.argmax())
+        label, probability = self.names[best], float(probabilities[best])
+        if self.form == "table":
+            print(f"{name}\t{label}\t{probability:.4f}", flush=True)
+        else:
+            every = dict(zip(self.names, map(float, probabilities)))
+            row = {"input": name, "label": label, "probability": probability}
+            print(json.dumps({**row, "probabilities": every}), flush=True)
+        self.done += 1
+        self.progress("\r")
+
+    def error(self, name, message):
+        self.failed += 1
+        print(f"predict: error: {name}: {message}", file=sys.stderr, flush=True)
+
+    def progress(self, end="\n"):
+        if end == "\n" or sys.stderr.isatty():
+            count = f"{self.done} classified, {self.failed} failed"
+            print(count, end=end, file=sys.stderr, flush=True)
+
+
+def inputs(sources, kind):
+    """`(name, bytes)` of everything that is to be classified, or `(name, exception)`."""
+    for source in sources:
+        path = pathlib.Path(source)
+        try:
+            if source == STDIN and kind == "images":
+                yield from inputs((line.rstrip("\n") for line in sys.stdin), kind)
+            elif source == STDIN:
+                yield from lines("stdin", sys.stdin.buffer)
+            elif path.is_dir():
+                found = sorted(str(p) for p in path.rglob("*") if p.is_file())
+                if not found:
+                    raise ValueError("there is no file in this folder")
+                yield from inputs(found, kind)
+            elif kind == "images":
+                yield source, path.read_bytes()
+            else:
+                with open(path, "rb") as file:
+                    yield from lines(source, file)
+        except (OSError, ValueError) as error:
+            yield source, error
+
+
+def lines(name, file):
+    """`(name:number, line)` of every line of a binary file."""
+    number = 0
+    for number, line in enumerate(file, start=1):
+        if line.strip():
+            yield f"{name}:{number}", line
+        else:
+            yield f"{name}:{number}", ValueError("there is no character in this line")
+    if number == 0:
+        raise ValueError("there is no line in this file")
+
+
+def chunks(file):
+    """Pieces of text of a binary file as they come, no character and no `\\n` torn apart."""
+    decoder, held = codecs.getincrementaldecoder("utf-8")("replace"), ""
+    for piece in iter(lambda: file.read1(CHUNK_BYTES), b""):
+        text = held + decoder.decode(piece)
+        held = "\\" if text.endswith("\\") else ""
+        text = text.removesuffix(held)
+        if text:
+            yield text
+    rest = held + decoder.decode(b"", final=True)
+    if rest:
+        yield rest
+
+
+def classify_all(model, found, report, batch):
+    """Classifies `(name, bytes)` in batches; what fails does not stop the others."""
+    while items := list(itertools.islice(found, batch)):
+        good = []
+        for name, content in items:
+            if isinstance(content, Exception):
+                report.error(name, content)
+            else:
+                good.append((name, content))
+        try:
+            answers = list(model.classify([content for _, content in good])) if good else []
+        except tf.errors.OpError as error:
+            if len(good) == 1:
+                report.error(good[0][0], reason(error))
+            else:  # one by one, to name the one
+                classify_all(model, iter(good), report, 1)
+            continue
+        for (name, _), probabilities in zip(good, answers):
+            report.answer(name, probabilities)
+
+
+def main():
+    """Exits with 1 if anything could not be classified."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", required=True, help="folder of an exported model")
+    parser.add_argument("--format", default="table", choices=("table", "jsonl"))
+    parser.add_argument("--stream", action="store_true", help="read stdin as one endless text")
+    parser.add_argument("files", nargs="*", default=[STDIN], help="files, folders, or -")
+    arguments = parser.parse_args()
+    if arguments.stream and arguments.files != [STDIN]:
+        parser.error("--stream reads stdin: leave out the files")
+    try:
+        model = SavedClassifier(arguments.model)
+        report = Report(model.names, arguments.format)
+        if arguments.stream:
+            for characters, probabilities in model.stream(chunks(sys.stdin.buffer)):
+                report.answer(f"{characters} characters", probabilities)
+            if not report.done:
+                report.error("stdin", "there is no character in it")
+        else:
+            at_once = 1 if STDIN in arguments.files else BATCH
+            classify_all(model, inputs(arguments.files, model.kind), report, at_once)
+    except ValueError as error:
+        sys.exit(f"predict: error: {error}")
+    except BrokenPipeError:  # whoever reads has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    report.progress()
+    sys.exit(report.failed > 0)
+
+
+if __name__ == "__main__":
+    main()
