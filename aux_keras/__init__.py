@@ -31,12 +31,15 @@ from aux_keras.layers import (
     URNNCell,
 )
 from aux_keras.models.auxiliary_classifier import AuxiliaryClassifier
+from aux_keras.models.auxiliary_model import AuxiliaryModel
+from aux_keras.models.feature_extractor import feature_extractor
 from aux_keras.models.transformer_classifier import TransformerClassifier
 
 __version__ = "0.1.0"
 __all__ = [
     "AnchorSampler",
     "AuxiliaryClassifier",
+    "AuxiliaryModel",
     "DropConnectDense",
     "IRNNCell",
     "LanguageModel",
@@ -53,4 +56,5 @@ __all__ = [
     "TransformerClassifier",
     "TruncatedRNN",
     "URNNCell",
+    "feature_extractor",
 ]

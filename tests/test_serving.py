@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import subprocess
 import sys
 
@@ -12,9 +11,8 @@ import pytest
 import tensorflow as tf
 
 import aux_keras as ak
-from aux_keras.data import tasks, transforms
-from aux_keras.serving import raw_inputs
-from aux_keras.serving.endpoints import Endpoints
+from aux_keras.data import transforms
+from aux_keras.serving import predict, raw_inputs
 from aux_keras.serving.export import export_model
 
 L = keras.layers
@@ -56,9 +54,7 @@ def classifier(kind="lstm", characters=False, **options):
         }[kind]()
         cell = {"lstm": L.LSTMCell, "gru": L.GRUCell}.get(kind, L.SimpleRNNCell)(4)
         task = ak.Reconstruction([cell], 1, 3, 3, hidden_units=4, drop_rate=0.5)
-        model = ak.AuxiliaryClassifier(
-            rnn=rnn, supervised_truncation=5, auxiliary=[task], **common
-        )
+        model = ak.AuxiliaryClassifier(rnn=rnn, supervised_truncation=5, auxiliary=[task], **common)
     model.build((None, None) if characters else (None, None, 1))
     rng = np.random.default_rng(3)
     for weight in model.inference_layers()[-1].weights:
@@ -239,8 +235,6 @@ def test_raw_texts_are_read_as_in_training(tmp_path):
 
 
 def test_texts_stream_like_one_text(tmp_path):
-    from aux_keras.serving import predict
-
     model = classifier(characters=True, preprocessing={**TEXTS, "max_length": 5000})
     export_model(model, tmp_path / "exported")
     served = predict.SavedClassifier(tmp_path / "exported")
@@ -394,21 +388,19 @@ def test_predict_answers_lines_as_they_come(tmp_path):
 
 
 def test_predict_refuses_models(tmp_path):
-    nothing = command("predict", f"--model={tmp_path}", "x.png")
-    assert nothing.returncode == 1
-    assert "`--model` must be the folder of an exported model" in nothing.stderr.splitlines()[-1]
+    with pytest.raises(ValueError, match="must be the folder of an exported model"):
+        predict.SavedClassifier(tmp_path)
     export_model(classifier(preprocessing=IMAGES), tmp_path / "cut")
     variables = tmp_path / "cut" / "variables" / "variables.data-00000-of-00001"
     os.truncate(variables, variables.stat().st_size // 2)
     export_model(classifier(preprocessing=IMAGES), tmp_path / "torn")
     os.truncate(tmp_path / "torn" / "saved_model.pb", 5000)
     export_model(classifier(), tmp_path / "tokens_only")
-    for name, message in (
-        ("cut", "cannot be read"),
-        ("torn", "cannot be read"),
-        ("tokens_only", "takes no files"),
-    ):
-        done = command("predict", f"--model={tmp_path / name}", "x.png")
-        assert done.returncode == 1 and not done.stdout
-        assert message in done.stderr.splitlines()[-1], done.stderr
-        assert "Traceback" not in done.stderr
+    for name in ("cut", "torn"):
+        with pytest.raises(ValueError, match="cannot be read"):
+            predict.SavedClassifier(tmp_path / name)
+    with pytest.raises(ValueError, match="takes no files"):
+        predict.SavedClassifier(tmp_path / "tokens_only")
+    done = command("predict", f"--model={tmp_path / 'cut'}", "x.png")
+    assert done.returncode == 1 and not done.stdout and "Traceback" not in done.stderr
+    assert "predict: error: `--model` cannot be read" in done.stderr.splitlines()[-1]

@@ -45,6 +45,8 @@ class AuxiliaryTask(keras.layers.Layer):
             `(batch, anchors, width)`.
         encoder: the main RNN as a recurrence, `TruncatedRNN.recurrence()`.
         embedding: the main RNN's `TokenEmbedding`, or None.
+        features: `(batch, time, width)`, what the main RNN reads where it does not read the
+            tokens themselves.
 
     Returns:
         `(losses, lengths)`, each `(batch, anchors)`: L_i of equation 2, float32, and
@@ -103,11 +105,14 @@ class AuxiliaryTask(keras.layers.Layer):
             mask = tf.reshape(mask, (rows, n, *mask.shape[1:]))
         return Draws(segments, feed, uniform, mask)
 
-    def call(self, tokens, draws, record, encoder, embedding=None):
-        slices = gather_segments(tokens, draws.segments, self.segment_length, self.reverse)
-        slices, record = merge_anchors(slices), tuple(map(merge_anchors, record))
+    def call(self, tokens, draws, record, encoder, embedding=None, features=None):
+        slices, read = (
+            merge_anchors(gather_segments(s, draws.segments, self.segment_length, self.reverse))
+            for s in (tokens, tokens if features is None else features)
+        )
+        record = tuple(map(merge_anchors, record))
         drawn = map(by_segment, (draws.feed, draws.uniform, draws.mask))
-        predicted = self.predict(slices, record, encoder, embedding, *drawn)
+        predicted = self.predict(slices, read, record, encoder, embedding, *drawn)
         losses = token_loss(slices[:, 1:], predicted)
         losses = tf.reshape(losses, (-1, self.num_anchors, self.segment_length))
         return segment_loss(losses, draws.segments.lengths), draws.segments.lengths

@@ -81,8 +81,8 @@ class LanguageModel(keras.layers.Layer):
         """
         return tokens, tf.roll(tokens, -1, axis=1)
 
-    def call(self, tokens, draws, record, encoder, embedding=None):
-        del embedding  # the encoder has it
+    def call(self, tokens, draws, record, encoder, embedding=None, features=None):
+        del embedding, features  # the encoder reads tokens, through its own embedding
         inputs, targets = self.inputs_and_targets(tokens)
         lengths, inputs = draws.segments.lengths[:, 0], encoder.inputs(inputs)
         start = encoder.first(tf.shape(lengths)[0])

@@ -81,11 +81,11 @@ class Prediction(AuxiliaryTask):
         anchors = draws.segments.anchors
         return (anchors, 0) if self.structure == "stacked" else (anchors + 1, self.truncation)
 
-    def predict(self, segments, record, encoder, embedding, feed, uniform, mask):
+    def predict(self, segments, read, record, encoder, embedding, feed, uniform, mask):
         if self.structure == "decoder":
             states = encoder.states(record)
             return self.decoder(segments, states, drop_mask=mask, embedding=embedding)
-        inputs = encoder.inputs(segments[:, :-1])
+        inputs = encoder.inputs(read[:, :-1])
         lengths = tf.fill([tf.shape(segments)[0]], tf.shape(inputs)[0])
         outputs = encoder.scan(inputs, record, lengths, self.truncation, "outputs")
         return self.decoder.read(outputs, mask)

@@ -84,7 +84,7 @@ class Reconstruction(AuxiliaryTask):
         """`(counts, truncation)` of the state wanted: it has read the anchor's token."""
         return draws.segments.anchors + 1, self.truncation
 
-    def predict(self, segments, record, encoder, embedding, feed, uniform, mask):
+    def predict(self, segments, read, record, encoder, embedding, feed, uniform, mask):
         states = encoder.states(record)
         return self.decoder(
             segments, states, feed=feed, uniform=uniform, drop_mask=mask, embedding=embedding

@@ -99,7 +99,10 @@ class TruncatedRNN(keras.layers.Layer):
         return cls(**config)
 
 
-def check_cell(rnn):
+REFUSED = ("go_backwards", "stateful", "dropout", "recurrent_dropout")
+
+
+def check_cell(rnn, refused=REFUSED):
     """The cell of an RNN layer, or the cell itself; refuses what cannot be truncated."""
     cell = rnn.cell if isinstance(rnn, keras.layers.RNN) else rnn
     for name in ("state_size", "output_size", "get_initial_state"):
@@ -108,7 +111,7 @@ def check_cell(rnn):
                 "`rnn` must be a Keras RNN layer (keras.layers.LSTM, GRU, SimpleRNN, RNN) or "
                 f"a Keras RNN cell. Received: rnn={rnn!r}"
             )
-    for name in ("go_backwards", "stateful", "dropout", "recurrent_dropout"):
+    for name in refused:
         if getattr(rnn, name, False) or getattr(cell, name, False):
             raise ValueError(
                 f"`rnn` must not set `{name}`: a window of back-propagation must repeat what "

@@ -5,23 +5,14 @@ import tensorflow as tf
 
 from aux_keras.layers import randomness
 from aux_keras.layers.arguments import check_truncation
-from aux_keras.layers.auxiliary_loss import normalized_auxiliary_loss
-from aux_keras.layers.recurrence import map_rows
-from aux_keras.layers.scheduled_sampling import teacher_probability
-from aux_keras.layers.truncated_rnn import TruncatedRNN, states_at
+from aux_keras.layers.truncated_rnn import TruncatedRNN
 from aux_keras.models import input_checks
+from aux_keras.models.auxiliary_training import AuxiliaryTraining
 from aux_keras.models.sequence_classifier import SequenceClassifier
 
 
-class _Kept:
-    """Holds what Keras must not track: the arguments of `compile`."""
-
-    def __init__(self, **arguments):
-        self.arguments = arguments
-
-
 @keras.saving.register_keras_serializable("aux_keras")
-class AuxiliaryClassifier(SequenceClassifier):
+class AuxiliaryClassifier(AuxiliaryTraining, SequenceClassifier):
     """Classifies sequences with an RNN that auxiliary losses teach to remember.
 
     Training minimizes `supervised + auxiliary_weight * auxiliary` (section 3.3), with
@@ -76,26 +67,14 @@ class AuxiliaryClassifier(SequenceClassifier):
         self, classes, rnn, supervised_truncation, classifier_units, drop_rate, embedding=None,
         auxiliary=(), auxiliary_weight=1.0, sampling_decay_steps=None, **kwargs,
     ):  # fmt: skip
-        super().__init__(classes, classifier_units, drop_rate, **kwargs)
+        super().__init__(
+            classes, classifier_units, drop_rate, auxiliary=auxiliary,
+            auxiliary_weight=auxiliary_weight, sampling_decay_steps=sampling_decay_steps, **kwargs,
+        )  # fmt: skip
         check_truncation("supervised_truncation", supervised_truncation)
-        names = [task.name for task in auxiliary]
-        if len(set(names)) < len(names):
-            raise ValueError(f"`auxiliary` needs distinct names. Received: {names}")
-        if sampling_decay_steps is not None and sampling_decay_steps < 1:
-            raise ValueError(
-                "`sampling_decay_steps` must be at least 1, or None. "
-                f"Received: {sampling_decay_steps=}"
-            )
-        self.auxiliary = list(auxiliary)
-        self.auxiliary_weight = auxiliary_weight
-        self.sampling_decay_steps = sampling_decay_steps
-        self.pretraining = False
         self.encoder = TruncatedRNN(
             rnn, supervised_truncation, embedding, dtype=self.dtype_policy, name="encoder"
         )
-        logged = [f"{name}_loss" for name in names] if len(names) > 1 else []
-        logged += ["auxiliary_loss"] if names else []
-        self.trackers.update({name: keras.metrics.Mean(name=name) for name in logged})
 
     @property
     def embedding(self):
@@ -136,110 +115,12 @@ class AuxiliaryClassifier(SequenceClassifier):
         """
         self.ensure_built(inputs)
         tokens, lengths = input_checks.split_inputs(inputs)
-        tasks = self.active_tasks()
-        keys = [randomness.fold_in(key, i) for i in range(len(tasks) + 1)]
-        draws = [
-            task.draw(lengths, key, self.feed_probability(), training)
-            for task, key in zip(tasks, keys[1:])
-        ]
-        encoder, embedding = self.encoder.recurrence(), self.embedding
-
-        def run(tokens, lengths, draws):
-            requests = [task.window(d) for task, d in zip(tasks, draws)]
-            if not self.pretraining:
-                requests.append((lengths[:, None], self.encoder.truncation))
-            if not training:
-                requests = [request and (request[0], 0) for request in requests]
-            records = states_at(encoder, tokens, requests)
-            losses = [
-                task(tokens, d, record, encoder=encoder, embedding=embedding)
-                for task, d, record in zip(tasks, draws, records)
-            ]
-            return [] if self.pretraining else [records[-1][0][:, 0]], losses
-
-        blocks = 1 if self.jit_compile is True else None
-        features, auxiliary = map_rows(run, tokens, lengths, draws, blocks=blocks)
-        return self.classify(*features, training, keys[0]) if features else None, auxiliary
-
-    def feed_probability(self):
-        """Epsilon of scheduled sampling now, or None."""
-        if self.sampling_decay_steps is None:
-            return None
-        return teacher_probability(self.training_step, self.sampling_decay_steps)
-
-    def active_tasks(self):
-        """The auxiliary losses of this phase: none where their weight is 0."""
-        return self.auxiliary if self.pretraining or self.auxiliary_weight else []
-
-    def losses_of(self, x, y, y_pred, sample_weight, auxiliary):
-        """The scalar to differentiate, and every logged loss by name (equations 1 and 2)."""
-        replicas = self.distribute_strategy.num_replicas_in_sync
-        losses = [normalized_auxiliary_loss(*sums) for sums in auxiliary]
-        named = {f"{t.name}_loss": loss for t, loss in zip(self.active_tasks(), losses)}
-        named["auxiliary_loss"] = sum(losses)
-        if self.pretraining:
-            named["loss"] = named["auxiliary_loss"] + sum(self.losses)
-            return named["loss"] / replicas, named
-        loss, supervised = super().losses_of(x, y, y_pred, sample_weight, auxiliary)
-        weighted = self.auxiliary_weight * named["auxiliary_loss"]
-        return loss + weighted / replicas, {
-            **named, **supervised, "loss": supervised["loss"] + weighted,
-        }  # fmt: skip
-
-    def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        """As `keras.Model.compute_metrics`; there is nothing to compare while pretraining."""
-        if self.pretraining:
-            return self.get_metrics_result()
-        return super().compute_metrics(x, y, y_pred, sample_weight)
-
-    @property
-    def metrics(self):
-        unused = {"supervised_loss"} if self.pretraining else set()
-        if not self.active_tasks():
-            unused = set(self.trackers) - {"supervised_loss"}
-        return [m for m in super().metrics if m.name not in unused]
-
-    def compile(self, optimizer="rmsprop", loss=None, **arguments):
-        """As `keras.Model.compile`."""
-        super().compile(optimizer=optimizer, loss=loss, **arguments)
-        self._kept = _Kept(optimizer=optimizer, loss=loss, **arguments)
-
-    def pretrain(self, x, optimizer=None, **fit_arguments):
-        """Phase 1 (section 3.3): trains on the auxiliary losses alone, without labels.
-
-        The classifier does not move. Afterwards the model is compiled as before, with
-        the optimizer given to `compile` and its fresh slots.
-
-        Args:
-            x: what `fit` takes; labels are ignored.
-            optimizer: Keras optimizer of this phase, by default a new one like that
-                given to `compile`.
-            **fit_arguments: passed on to `fit`.
-
-        Returns:
-            `keras.callbacks.History`.
-
-        Raises:
-            ValueError: without a call of `compile` before, or without auxiliary losses.
-        """
-        if not self.compiled:
-            raise ValueError("Call `compile` before `pretrain`.")
-        if not self.auxiliary:
-            raise ValueError("`pretrain` needs an auxiliary loss. Received: auxiliary=[]")
-        kept = self._kept.arguments
-        if optimizer is None:
-            optimizer = keras.optimizers.get(kept["optimizer"])
-            optimizer = type(optimizer).from_config(optimizer.get_config())
-        unsupervised = {k: v for k, v in kept.items() if k in ("jit_compile", "run_eagerly",
-                        "steps_per_execution", "auto_scale_loss")}  # fmt: skip
-        self.pretraining = True
-        try:
-            self._compile_loss = self._compile_metrics = None  # Keras keeps the last ones
-            super().compile(optimizer=optimizer, loss=None, **unsupervised)
-            return self.fit(input_checks.without_labels(x), **fit_arguments)
-        finally:
-            self.pretraining = False
-            super().compile(**kept)
+        features, auxiliary = self.run_tasks(
+            self.encoder.recurrence(), self.embedding, tokens, tokens, lengths, key, training,
+            ends=False if self.pretraining else self.encoder.truncation,
+        )  # fmt: skip
+        head_key = randomness.fold_in(key, 0)
+        return self.classify(*features, training, head_key) if features else None, auxiliary
 
     def get_config(self):
         encoder = self.encoder.get_config()
@@ -248,9 +129,6 @@ class AuxiliaryClassifier(SequenceClassifier):
             "rnn": encoder["rnn"],
             "supervised_truncation": encoder["truncation"],
             "embedding": encoder["embedding"],
-            "auxiliary": [keras.saving.serialize_keras_object(t) for t in self.auxiliary],
-            "auxiliary_weight": self.auxiliary_weight,
-            "sampling_decay_steps": self.sampling_decay_steps,
         }
 
     @classmethod

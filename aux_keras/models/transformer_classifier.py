@@ -8,7 +8,8 @@ from aux_keras.layers.arguments import check_rate
 from aux_keras.layers.padding import zero_padding
 from aux_keras.layers.transformer_block import sinusoidal_positions
 from aux_keras.models import input_checks
-from aux_keras.models.sequence_classifier import TRAINING, SequenceClassifier
+from aux_keras.models.clocked_model import TRAINING
+from aux_keras.models.sequence_classifier import SequenceClassifier
 
 
 @keras.saving.register_keras_serializable("aux_keras")

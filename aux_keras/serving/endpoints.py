@@ -17,6 +17,7 @@ import tensorflow as tf
 from aux_keras.layers import recurrence
 from aux_keras.models import input_checks
 from aux_keras.models.auxiliary_classifier import AuxiliaryClassifier
+from aux_keras.models.sequence_classifier import SequenceClassifier
 from aux_keras.serving import raw_inputs
 
 
@@ -32,7 +33,7 @@ class Endpoints:
     """
 
     def __init__(self, model, checks=True):
-        if not getattr(model, "built", False) or not hasattr(model, "classify"):
+        if not (isinstance(model, SequenceClassifier) and model.built):
             raise ValueError(
                 "`model` must be a built AuxiliaryClassifier or TransformerClassifier: fit it, "
                 f"or call `build`. Received: model={model!r}"

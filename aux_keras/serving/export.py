@@ -11,7 +11,6 @@ import sys
 import uuid
 
 import keras
-import tensorflow as tf
 
 from aux_keras.serving import onnx_graph
 from aux_keras.serving.endpoints import Endpoints
@@ -39,6 +38,7 @@ def export_model(model, path, format="saved_model"):
         ...     classes=10, rnn=keras.layers.LSTM(32), supervised_truncation=16,
         ...     classifier_units=64, drop_rate=0.5)
         >>> model.build((None, None, 1))
+        >>> import tempfile
         >>> export_model(model, tempfile.mkdtemp())
     """
     if format not in FORMATS:
@@ -62,10 +62,11 @@ def export_model(model, path, format="saved_model"):
 
 def write_saved_model(model, path):
     """Writes a SavedModel with every function of `endpoints` as a signature."""
+    functions = Endpoints(model).functions()
     archive = keras.export.ExportArchive()
     for layer in model.inference_layers():
         archive.track(layer)
-    for name, (function, specs) in Endpoints(model).functions().items():
+    for name, (function, specs) in functions.items():
         archive.add_endpoint(name, function, specs)
     archive.write_out(str(path), verbose=False)
 

@@ -21,9 +21,7 @@ def write(model, path):
     try:
         tf2onnx = importlib.import_module("tf2onnx")
     except ImportError as error:
-        raise ImportError(
-            "`format='onnx'` needs tf2onnx: pip install 'aux_keras[onnx]'"
-        ) from error
+        raise ImportError("`format='onnx'` needs tf2onnx: pip install 'aux_keras[onnx]'") from error
     endpoints = Endpoints(model, checks=False)
     function, specs = endpoints.functions()["serve"]
     tf2onnx.convert.from_function(

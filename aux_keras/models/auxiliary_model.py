@@ -1,0 +1,212 @@
+"""The auxiliary losses on any Keras model that has a recurrent layer in it."""
+
+import contextlib
+
+import keras
+import tensorflow as tf
+
+from aux_keras.layers.auxiliary_task import AuxiliaryTask
+from aux_keras.layers.padding import valid_lengths
+from aux_keras.layers.recurrence import make_recurrence
+from aux_keras.layers.token_embedding import TokenEmbedding
+from aux_keras.layers.truncated_rnn import check_cell
+from aux_keras.models.auxiliary_training import AuxiliaryTraining
+
+
+@keras.saving.register_keras_serializable("aux_keras")
+class AuxiliaryModel(AuxiliaryTraining):
+    """Trains a Keras model with auxiliary losses at one of its recurrent layers.
+
+    The model is not rewritten: what it returns, its own loss with full back-propagation, its
+    dropout and its weights stay as they are, and it can be used alone at any time. At every
+    training step the sequence that goes into the layer is observed; the layer reads it again
+    up to random anchors, with gradient through the `truncation` steps before them, and the
+    auxiliary losses reconstruct or predict the model's input tokens there. Dropout inside the
+    recurrent cell is left out of that second reading.
+
+    What the layer reads must have a time step for every token. If layers before it see the
+    future (a bidirectional one, a centred convolution), prediction has little to predict.
+
+    Args:
+        model: a built functional, sequential or subclassed `keras.Model`. Its inputs are
+            tokens `(batch, time, features)`, or characters `(batch, time)`, which then go
+            through a `keras.layers.Embedding` that the decoders share; a mask of the
+            recurrent layer says which are valid (padding behind).
+        auxiliary: list of `Reconstruction` and `Prediction`, with distinct names.
+        rnn: name of the recurrent layer, by default the only one; of a `Bidirectional` layer
+            the one that reads forward is meant.
+        tokens: key of the tokens, where the inputs of the model are a dictionary.
+        auxiliary_weight: float; with 0 the auxiliary losses are used by `pretrain` alone.
+        sampling_decay_steps: int, training steps in which the decoders go from true
+            tokens to their own outputs; None to feed true tokens always.
+        **kwargs: `seed`, see `ClockedModel`; `name` and `dtype`, see `keras.Model`.
+
+    Call arguments, Returns: those of the model.
+
+    Raises:
+        ValueError: if the layer or the tokens cannot be found, or do not fit together.
+
+    Example:
+        >>> model = keras.Sequential([
+        ...     keras.Input((64, 3)), keras.layers.LSTM(32), keras.layers.Dropout(0.2),
+        ...     keras.layers.Dense(5, activation="softmax")])
+        >>> task = Reconstruction([keras.layers.LSTMCell(32)], num_anchors=1, segment_length=20,
+        ...                       truncation=10, hidden_units=64, drop_rate=0.5)
+        >>> wrapped = AuxiliaryModel(model, [task])
+        >>> wrapped.compile("adam", "sparse_categorical_crossentropy")
+        >>> sorted(wrapped.train_on_batch(np.ones((2, 64, 3)), np.zeros(2), return_dict=True))
+        ['auxiliary_loss', 'loss', 'supervised_loss']
+
+    Reference: Trinh et al. 2018, section 3.
+    """
+
+    def __init__(
+        self, model, auxiliary, rnn=None, tokens=None, auxiliary_weight=1.0,
+        sampling_decay_steps=None, **kwargs,
+    ):  # fmt: skip
+        super().__init__(
+            auxiliary=auxiliary, auxiliary_weight=auxiliary_weight,
+            sampling_decay_steps=sampling_decay_steps, **kwargs,
+        )  # fmt: skip
+        if not isinstance(model, keras.Model) or not model.built:
+            raise ValueError(f"`model` must be a built keras.Model. Received: model={model!r}")
+        for task in auxiliary:
+            if not isinstance(task, AuxiliaryTask):
+                raise ValueError(
+                    f"`auxiliary` must hold Reconstruction and Prediction. Received: {task!r}"
+                )
+        self.model = model
+        self.rnn = rnn
+        self.tokens = tokens
+        self.layer = find_rnn(model, rnn)
+        self.cell = check_cell(self.layer, refused=("go_backwards", "stateful"))
+        if isinstance(getattr(model, "input_shape", None), (tuple, dict)):
+            self.build(model.input_shape)
+
+    def build(self, inputs_shape):
+        shape = self.tokens_of(inputs_shape)
+        if not isinstance(shape, (tuple, list)) or len(shape) not in (2, 3):
+            raise ValueError(
+                "`tokens` must name the input of shape (batch, time, features), or (batch, time) "
+                f"of characters. Received: tokens={self.tokens!r} of {inputs_shape}"
+            )
+        characters = len(shape) == 2
+        embedding = self.token_embedding() if characters else None
+        for task in self.auxiliary:
+            task.build_task(
+                embedding.vocabulary if characters else shape[-1],
+                tf.nest.flatten(self.cell.state_size), self.cell.output_size,
+                embedding.units if characters else None, characters=characters,
+            )  # fmt: skip
+        self.built = True
+
+    def call(self, inputs, training=False):
+        return self.model(inputs, training=training)
+
+    def forward(self, inputs, key, training):
+        self.ensure_built(inputs)
+        if not self.active_tasks():
+            return self.model(inputs, training=training), []
+        with observed(self.layer) as calls:
+            y_pred = self.model(inputs, training=training)
+        if len(calls) != 1:
+            raise ValueError(
+                f"`rnn` must be called once by the model. Received: {self.layer.name!r}, "
+                f"called {len(calls)} times"
+            )
+        ((features, mask),) = calls
+        tokens = tf.convert_to_tensor(self.tokens_of(inputs))
+        characters = tokens.shape.rank == 2
+        tokens = tf.cast(tokens, tf.int32 if characters else tf.float32)
+        if tokens.shape[1] != features.shape[1]:
+            raise ValueError(
+                "`rnn` must read a time step for every token. Received: "
+                f"{features.shape[1]} time steps for {tokens.shape[1]} tokens"
+            )
+        lengths = None if mask is None else tf.reduce_sum(tf.cast(mask, tf.int32), axis=1)
+        dtype = self.layer.compute_dtype
+        _, auxiliary = self.run_tasks(
+            make_recurrence(self.cell, None, dtype),
+            self.token_embedding() if characters else None,
+            tokens, tf.cast(features, dtype), valid_lengths(features, lengths), key, training,
+        )  # fmt: skip
+        return None if self.pretraining else y_pred, auxiliary
+
+    def tokens_of(self, inputs):
+        """The tokens, or their shape, among the inputs, or their shapes."""
+        if not isinstance(inputs, dict):
+            return inputs
+        if self.tokens not in inputs:
+            raise ValueError(
+                f"`tokens` must be one of {sorted(inputs)}. Received: tokens={self.tokens!r}"
+            )
+        return inputs[self.tokens]
+
+    def token_embedding(self):
+        """The model's own table of characters, as the decoders read through it."""
+        layers = [x for x in every_layer(self.model) if isinstance(x, keras.layers.Embedding)]
+        if len(layers) != 1:
+            raise ValueError(
+                "`model` must have one keras.layers.Embedding, through which its characters go. "
+                f"Received: {[x.name for x in layers]}"
+            )
+        shared = TokenEmbedding(layers[0].output_dim, layers[0].input_dim)
+        shared.kernel, shared.built = layers[0].embeddings, True
+        return shared
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "model": keras.saving.serialize_keras_object(self.model),
+            "rnn": self.rnn,
+            "tokens": self.tokens,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        config["model"] = keras.saving.deserialize_keras_object(config["model"])
+        tasks = config["auxiliary"]
+        config["auxiliary"] = [keras.saving.deserialize_keras_object(t) for t in tasks]
+        return cls(**config)
+
+
+def every_layer(model):
+    """The layers of a model, also those inside the models and wrappers in it."""
+    for layer in model.layers:
+        yield layer
+        if isinstance(layer, keras.Model):
+            yield from every_layer(layer)
+
+
+def find_rnn(model, name=None):
+    """The recurrent layer of a model: the one of that name, or the only one."""
+    kinds = (keras.layers.RNN, keras.layers.Bidirectional)
+    found = [layer for layer in every_layer(model) if isinstance(layer, kinds)]
+    named = [layer for layer in found if name in (None, layer.name)]
+    if len(named) != 1:
+        raise ValueError(
+            "`rnn` must name one recurrent layer of the model. Received: "
+            f"rnn={name!r}; there are {[layer.name for layer in found]}"
+        )
+    return getattr(named[0], "forward_layer", named[0])
+
+
+@contextlib.contextmanager
+def observed(layer):
+    """Collects `(sequences, mask)` of every call of a recurrent layer inside the block."""
+    calls, call = [], layer.call
+
+    def record(sequences, initial_state=None, mask=None, training=False):
+        if initial_state is not None:
+            raise ValueError(
+                "`rnn` must start from its own initial state. Received: "
+                f"{layer.name!r}, called with `initial_state`"
+            )
+        calls.append((sequences, mask))
+        return call(sequences, mask=mask, training=training)
+
+    layer.call = record
+    try:
+        yield calls
+    finally:
+        del layer.call  # the class's own is there again

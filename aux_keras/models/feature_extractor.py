@@ -1,0 +1,71 @@
+"""The pretrained RNN as a plain Keras model."""
+
+import keras
+
+from aux_keras.models.auxiliary_classifier import AuxiliaryClassifier
+
+
+def feature_extractor(classifier, trainable=False, return_sequences=False):
+    """A copy of a classifier's RNN, made of stock Keras layers, for other models.
+
+    The embedding becomes a `keras.layers.Dense` or, for characters, a
+    `keras.layers.Embedding` that masks the padding 0; the RNN is a layer of the kind that the
+    classifier was made with. Weights are copied; back-propagation is not truncated.
+
+    Args:
+        classifier: a built `AuxiliaryClassifier`, of which pretraining is enough; that of a
+            run is `keras.models.load_model("DIR/model.keras")`.
+        trainable: bool, whether the copied weights are trained further.
+        return_sequences: bool, whether to return every output instead of the last.
+
+    Returns:
+        `keras.Model` from `(batch, time, features)`, or `(batch, time)` characters, to
+        `(batch, units)` or `(batch, time, units)`.
+
+    Raises:
+        ValueError: if `classifier` is no built `AuxiliaryClassifier`.
+
+    Example:
+        >>> classifier = AuxiliaryClassifier(
+        ...     classes=10, rnn=keras.layers.LSTM(32), supervised_truncation=16,
+        ...     classifier_units=64, drop_rate=0.5)
+        >>> classifier.build((None, None, 3))
+        >>> encoder = feature_extractor(classifier)
+        >>> regression = keras.Sequential([encoder, keras.layers.Dense(1)])
+        >>> regression.predict(np.ones((2, 64, 3)), verbose=0).shape
+        (2, 1)
+    """
+    if not isinstance(classifier, AuxiliaryClassifier) or not classifier.built:
+        raise ValueError(
+            f"`classifier` must be a built AuxiliaryClassifier. Received: {classifier!r}"
+        )
+    embedding, rnn = classifier.embedding, classifier.encoder.rnn
+    if classifier.vocabulary is None:
+        inputs = keras.Input((None, classifier.features), name="tokens")
+    else:
+        inputs = keras.Input((None,), dtype="int32", name="tokens")
+    outputs, copies = inputs, []
+    if embedding is not None:
+        options = {"dtype": embedding.dtype_policy, "name": "embedding"}
+        layer = (
+            keras.layers.Dense(embedding.units, **options)
+            if classifier.vocabulary is None
+            else keras.layers.Embedding(
+                classifier.vocabulary, embedding.units, mask_zero=True, **options
+            )
+        )
+        outputs = layer(outputs)
+        copies.append((layer, embedding))
+    if isinstance(rnn, keras.layers.RNN):
+        layer = type(rnn).from_config({**rnn.get_config(), "return_sequences": return_sequences,
+                                       "return_state": False})  # fmt: skip
+    else:
+        cell = type(rnn).from_config(rnn.get_config())
+        layer = keras.layers.RNN(cell, return_sequences=return_sequences, dtype=rnn.dtype_policy)
+    outputs = layer(outputs)
+    copies.append((layer, rnn))
+    for copy, original in copies:
+        copy.set_weights(original.get_weights())
+    model = keras.Model(inputs, outputs, name="encoder")
+    model.trainable = trainable
+    return model

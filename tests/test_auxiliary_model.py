@@ -1,0 +1,256 @@
+"""Auxiliary losses on a user's own model, and the pretrained RNN taken out of ours."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import aux_keras as ak
+from aux_keras.layers.scheduled_sampling import teacher_probability
+
+L = keras.layers
+TIME, CLASSES = 12, 3
+
+
+def tasks(names="rp", cells=L.LSTMCell, truncation=3, units=6):
+    common = dict(num_anchors=2, segment_length=5, truncation=truncation, hidden_units=8,
+                  drop_rate=0.5)  # fmt: skip
+    made = {
+        "r": lambda: ak.Reconstruction([cells(units), cells(units)], **common),
+        "p": lambda: ak.Prediction([cells(units)], **common),
+    }
+    return [made[name]() for name in names]
+
+
+def stacked():
+    inputs = keras.Input((TIME, 2), name="series")
+    x = L.Conv1D(4, 3, padding="causal")(inputs)
+    x = L.Dropout(0.3)(L.LSTM(6, return_sequences=True, name="lower")(x))
+    x = L.LSTM(6, name="upper", dropout=0.2)(x)
+    return keras.Model(inputs, L.Dense(CLASSES, activation="softmax")(L.Dropout(0.3)(x)))
+
+
+def bidirectional():
+    inputs = keras.Input((TIME, 2))
+    x = L.Dropout(0.3)(L.Bidirectional(L.GRU(6))(inputs))
+    return keras.Model(inputs, L.Dense(CLASSES, activation="softmax")(x))
+
+
+def of_characters():
+    inputs = keras.Input((TIME,), dtype="int32")
+    x = L.LSTM(6)(L.Dropout(0.3)(L.Embedding(9, 4, mask_zero=True)(inputs)))
+    return keras.Model(inputs, L.Dense(CLASSES, activation="softmax")(x))
+
+
+def nested():
+    inner = keras.Sequential([keras.Input((TIME, 2)), L.SimpleRNN(6), L.Dropout(0.3)])
+    return keras.Sequential([keras.Input((TIME, 2)), inner, L.Dense(CLASSES, "softmax")])
+
+
+MODELS = {
+    "stacked, upper": (stacked, "upper", L.LSTMCell),
+    "stacked, lower": (stacked, "lower", L.LSTMCell),
+    "bidirectional": (bidirectional, None, L.GRUCell),
+    "characters": (of_characters, None, L.LSTMCell),
+    "nested": (nested, None, L.SimpleRNNCell),
+}
+
+
+def arrays(model, n=10):
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, CLASSES, n)
+    if len(model.input_shape) == 2:
+        x = rng.integers(1, 9, (n, TIME))
+        x[::2, 9:] = 0  # padding
+        return x, y
+    return rng.normal(size=(n, TIME, 2)).astype("float32"), y
+
+
+def wrapped(name, **options):
+    make, rnn, cells = MODELS[name]
+    model = make()
+    built = ak.AuxiliaryModel(model, tasks(cells=cells), rnn=rnn, **options)
+    built.compile("rmsprop", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model, built
+
+
+def values(model):
+    return [w.numpy() for w in model.weights]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_wrapped_model_trains_and_stays_what_it_was(name, tmp_path):
+    """Outputs unchanged, every weight moves, and the weights load into a model of its own."""
+    model, built = wrapped(name, sampling_decay_steps=10)
+    x, y = arrays(model)
+    np.testing.assert_array_equal(built.predict(x, verbose=0), model.predict(x, verbose=0))
+    before = [w.numpy() for w in built.trainable_weights]
+    built.pretrain(x, epochs=1, verbose=0)
+    history = built.fit(x, y, validation_data=(x, y), epochs=2, batch_size=5, verbose=0).history
+    assert {"loss", "supervised_loss", "auxiliary_loss", "reconstruction_loss", "prediction_loss",
+            "accuracy", "val_accuracy", "val_auxiliary_loss"} <= set(history)  # fmt: skip
+    assert np.all(np.isfinite([v for values in history.values() for v in values]))
+    moved = [np.any(w.numpy() != b) for w, b in zip(built.trainable_weights, before)]
+    assert all(moved), [w.path for w, m in zip(built.trainable_weights, moved) if not m]
+    model.save_weights(tmp_path / "plain.weights.h5")
+    plain = MODELS[name][0]()
+    plain.load_weights(tmp_path / "plain.weights.h5")
+    np.testing.assert_array_equal(plain.predict(x, verbose=0), built.predict(x, verbose=0))
+
+
+def test_it_computes_what_the_classifier_computes():
+    """Embedding, LSTM and classifier as a user would write them: equal losses and gradients
+    with `AuxiliaryClassifier`, whose losses the slow reference has checked."""
+    ours = ak.AuxiliaryClassifier(
+        CLASSES, L.LSTM(6), None, 8, 0.0, ak.TokenEmbedding(4, vocabulary=9), auxiliary=tasks(),
+        sampling_decay_steps=100,
+    )  # fmt: skip
+    ours.build({"tokens": (None, TIME), "lengths": (None,)})
+    inputs = keras.Input((TIME,), dtype="int32")
+    x = L.LSTM(6)(L.Embedding(9, 4, mask_zero=True)(inputs))
+    x = L.Dense(8, "relu")(x)
+    theirs = keras.Model(inputs, L.Dense(CLASSES, activation="softmax")(x))
+    built = ak.AuxiliaryModel(theirs, tasks(), sampling_decay_steps=100)
+    theirs.set_weights(
+        [*ours.embedding.get_weights(), *ours.encoder.rnn.get_weights(),
+         *(w for layer in ours.head for w in layer.get_weights())]
+    )  # fmt: skip
+    for mine, other in zip(ours.auxiliary, built.auxiliary):
+        other.set_weights(mine.get_weights())
+    tokens, y = arrays(theirs)
+    tokens = tf.constant(tokens, tf.int32)
+    inside = {"tokens": tokens, "lengths": tf.math.count_nonzero(tokens, 1, dtype=tf.int32)}
+    assert float(teacher_probability(ours.training_step, 100)) == 1.0
+    found = []
+    for model, given in ((ours, inside), (built, tokens)):
+        model.compile("sgd", "sparse_categorical_crossentropy")
+        with tf.GradientTape() as tape:
+            y_pred, auxiliary = model.forward(given, tf.constant([1, 2]), True)
+            loss, named = model.losses_of(given, tf.constant(y), y_pred, None, auxiliary)
+        rnn = model.encoder.rnn if model is ours else theirs.layers[2]
+        table = model.embedding.kernel if model is ours else theirs.layers[1].embeddings
+        gradients = tape.gradient(loss, [table.value, *(w.value for w in rnn.trainable_weights)])
+        found.append((named, [tf.convert_to_tensor(g).numpy() for g in gradients]))
+    (ours_named, ours_gradients), (named, gradients) = found
+    assert set(named) == set(ours_named)
+    for name, value in named.items():
+        np.testing.assert_allclose(value, ours_named[name], rtol=1e-5, err_msg=name)
+    for mine, other in zip(ours_gradients, gradients):
+        assert np.abs(mine).max() > 1e-4
+        np.testing.assert_allclose(other, mine, atol=1e-5)
+
+
+def test_saved_and_loaded_it_goes_on(tmp_path):
+    model, built = wrapped("stacked, upper", sampling_decay_steps=10, auxiliary_weight=0.5)
+    x, y = arrays(model)
+    built.fit(x, y, verbose=0)
+    built.save(tmp_path / "wrapped.keras")
+    loaded = keras.models.load_model(tmp_path / "wrapped.keras")
+    np.testing.assert_array_equal(loaded.predict(x, verbose=0), built.predict(x, verbose=0))
+    assert loaded.get_config()["auxiliary_weight"] == 0.5
+    assert int(loaded.training_step) == int(built.training_step) == 1
+    loaded.fit(x, y, verbose=0)
+
+
+def test_gradient_ends_at_the_truncation():
+    """The auxiliary loss at one anchor reaches the features of its last 3 steps alone."""
+    inputs = keras.Input((TIME, 2))
+    model = keras.Model(inputs, L.Dense(CLASSES)(L.LSTM(6)(inputs)))
+    task = ak.Reconstruction([L.LSTMCell(6)], num_anchors=1, segment_length=4, truncation=3,
+                             hidden_units=4, drop_rate=0.0)  # fmt: skip
+    built = ak.AuxiliaryModel(model, [task])
+    built.compile("sgd", "mse")
+    built.pretraining = True
+    x = tf.constant(arrays(model, 1)[0])
+    anchor = int(task.draw(tf.constant([TIME]), built_key(), None, True).segments.anchors[0, 0])
+    features = tf.Variable(x)
+    record = ak.layers.recurrence.make_recurrence(model.layers[1].cell, None, "float32")
+    with tf.GradientTape() as tape:
+        _, auxiliary = built.run_tasks(record, None, x, features.value(), tf.constant([TIME]),
+                                       tf.constant([1, 2]), True)  # fmt: skip
+        loss = tf.reduce_sum(auxiliary[0][0])
+    reached = np.flatnonzero(np.abs(tape.gradient(loss, features)[0].numpy()).sum(axis=1))
+    assert list(reached) == list(range(max(0, anchor - 2), anchor + 1))
+
+
+def built_key():
+    from aux_keras.layers import randomness
+
+    return randomness.fold_in(tf.constant([1, 2]), 1)
+
+
+def test_dictionary_of_inputs():
+    tokens, extra = keras.Input((TIME, 2), name="tokens"), keras.Input((3,), name="extra")
+    x = L.Concatenate()([L.LSTM(6)(tokens), extra])
+    outputs = L.Dense(CLASSES, activation="softmax")(x)
+    model = keras.Model({"tokens": tokens, "extra": extra}, outputs)
+    built = ak.AuxiliaryModel(model, tasks("r"), tokens="tokens")
+    built.compile("rmsprop", "sparse_categorical_crossentropy")
+    x, y = {"tokens": np.ones((4, TIME, 2)), "extra": np.ones((4, 3))}, np.zeros(4)
+    assert np.isfinite(built.fit(x, y, verbose=0).history["auxiliary_loss"][0])
+    built = ak.AuxiliaryModel(model, tasks("r"), tokens="series")
+    built.compile("rmsprop", "sparse_categorical_crossentropy")
+    with pytest.raises(ValueError, match="`tokens` must be one of"):
+        built.fit(x, y, verbose=0)
+
+
+def test_it_refuses():
+    with pytest.raises(ValueError, match=r"`rnn` must name one .* there are \['lower', 'upper'\]"):
+        ak.AuxiliaryModel(stacked(), tasks())
+    with pytest.raises(ValueError, match="rnn='middle'; there are"):
+        ak.AuxiliaryModel(stacked(), tasks(), rnn="middle")
+    with pytest.raises(ValueError, match="`model` must be a built"):
+        ak.AuxiliaryModel(keras.Sequential([L.LSTM(3)]), tasks())
+    with pytest.raises(ValueError, match="`auxiliary` must hold"):
+        ak.AuxiliaryModel(nested(), [ak.LanguageModel(3, 4, 0.0)])
+    with pytest.raises(ValueError, match="`rnn` must not set `stateful`"):
+        inputs = keras.Input((TIME, 2), batch_size=2)
+        ak.AuxiliaryModel(keras.Model(inputs, L.LSTM(3, stateful=True)(inputs)), tasks())
+    pooled = keras.Sequential([keras.Input((TIME, 2)), L.MaxPooling1D(2), L.LSTM(6), L.Dense(3)])
+    built = ak.AuxiliaryModel(pooled, tasks())
+    built.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="`rnn` must read a time step for every token"):
+        built.fit(np.ones((2, TIME, 2)), np.ones((2, 3)), verbose=0)
+
+
+@pytest.mark.parametrize("characters", [False, True], ids=["real", "characters"])
+@pytest.mark.parametrize("rnn", [lambda: L.LSTM(6), lambda: L.GRU(6),
+                                 lambda: L.RNN(ak.URNNCell(6, seed=2)),
+                                 lambda: ak.IRNNCell(6, 0.1)])  # fmt: skip
+def test_feature_extractor_is_the_pretrained_rnn(rnn, characters):
+    """Stock layers, equal outputs, frozen or not; without labels is enough."""
+    embedding = ak.TokenEmbedding(4, vocabulary=9 if characters else None)
+    cells = {"LSTM": L.LSTMCell, "GRU": L.GRUCell}.get(type(rnn()).__name__, L.SimpleRNNCell)
+    classifier = ak.AuxiliaryClassifier(CLASSES, rnn(), 3, 8, 0.5, embedding, tasks("r", cells))
+    classifier.compile("rmsprop", "sparse_categorical_crossentropy")
+    rng = np.random.default_rng(0)
+    x = rng.integers(1, 9, (10, TIME)) if characters else rng.random((10, TIME, 2))
+    classifier.pretrain(x, epochs=1, verbose=0)
+    for trainable in (False, True):
+        encoder = ak.feature_extractor(classifier, trainable=trainable)
+        wanted = classifier.encoder(tf.cast(x, "int32" if characters else "float32"))
+        np.testing.assert_allclose(encoder.predict(x, verbose=0), wanted, atol=1e-6)
+        assert not any(type(layer).__module__.startswith("aux_keras") for layer in encoder.layers)
+        model = keras.Sequential([encoder, L.Dense(CLASSES, activation="softmax")])
+        model.compile("rmsprop", "sparse_categorical_crossentropy")
+        before = values(encoder)
+        model.fit(x, rng.integers(0, CLASSES, 10), verbose=0)
+        moved = [np.any(a != b) for a, b in zip(values(encoder), before)]
+        assert any(moved) == trainable
+    every = ak.feature_extractor(classifier, return_sequences=True).predict(x, verbose=0)
+    np.testing.assert_allclose(every[:, -1], wanted, atol=1e-6)
+
+
+def test_feature_extractor_reads_padded_characters():
+    classifier = ak.AuxiliaryClassifier(
+        CLASSES, L.LSTM(6), 3, 8, 0.5, ak.TokenEmbedding(4, vocabulary=9)
+    )
+    classifier.build((None, None))
+    tokens = np.array([[3, 4, 0, 0], [1, 2, 3, 4]])
+    found = ak.feature_extractor(classifier).predict(tokens, verbose=0)
+    np.testing.assert_allclose(found, classifier.encoder(tokens, np.array([2, 4])), atol=1e-6)
+
+
+def test_feature_extractor_refuses():
+    with pytest.raises(ValueError, match="`classifier` must be a built"):
+        ak.feature_extractor(ak.AuxiliaryClassifier(2, L.LSTM(3), 1, None, 0.0))
