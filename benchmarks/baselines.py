@@ -19,7 +19,7 @@ from benchmarks.step_memory import current_mib
 
 POINTS = ((784, 128), (4096, 32), (16384, 32))  # time steps, batch
 NAMES = ("r", "lstm_full", "irnn", "urnn", "transformer", "tdmca")
-GIB = 2**30
+GIB, WIDTH = 2**30, 42
 
 
 def measure(name, time, batch, limit):
@@ -40,20 +40,20 @@ def measure(name, time, batch, limit):
             model.train_on_batch(*data)
             times.append(1000 * (clock.perf_counter() - began))
     except tf.errors.ResourceExhaustedError as error:
-        return f"infeasible, asked for {asked(error.message)}"
+        return f"infeasible, asked for {asked(error.message, limit)}"
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before
     return f"{statistics.median(times[2:]):.0f} ms {peak:.0f} MiB"
 
 
-def asked(message):
+def asked(message, limit):
     """The size of the tensor that an out-of-memory error names."""
     import tensorflow as tf
 
     found = re.search(r"shape\[([\d,]+)\] and type (\w+)", message)
     if not found:
-        return "more than the limit"
+        return f"more than {limit:g} GiB"
     size = tf.as_dtype(found[2]).size * math.prod(map(int, found[1].split(",")))
-    return f"{size / GIB:.0f} GiB at once" if size > GIB else "more than the limit"
+    return f"{size / GIB:.0f} GiB at once" if size > GIB else f"more than {limit:g} GiB"
 
 
 def main():
@@ -67,7 +67,7 @@ def main():
         print(measure(name, int(time), int(batch), arguments.limit))
         return
     print(f"A training step, one process per point, {arguments.limit:g} GiB at most")
-    print(f"{'model':14}" + "".join(f"{f'{t} steps, batch {b}':>34}" for t, b in POINTS))
+    print(f"{'model':14}" + "".join(f"{f'{t} steps, batch {b}':>{WIDTH}}" for t, b in POINTS))
     for name in arguments.names:
         cells = []
         for point in POINTS:
@@ -75,9 +75,9 @@ def main():
                        str(arguments.limit), "--point", name, *map(str, point)]  # fmt: skip
             done = subprocess.run(command, capture_output=True, text=True)
             # A small allocation that fails ends the process instead of raising.
-            failed = "infeasible, asked for more than the limit"
+            failed = f"infeasible, asked for more than {arguments.limit:g} GiB"
             cells.append(done.stdout.strip().splitlines()[-1] if done.returncode == 0 else failed)
-        print(f"{name:14}" + "".join(f"{cell:>34}" for cell in cells), flush=True)
+        print(f"{name:14}" + "".join(f"{cell:>{WIDTH}}" for cell in cells), flush=True)
 
 
 if __name__ == "__main__":

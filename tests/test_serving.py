@@ -171,7 +171,8 @@ def test_mixed_precision_is_served(tmp_path):
 
 
 def test_onnx_gives_the_same(tmp_path):
-    onnxruntime = pytest.importorskip("onnxruntime")
+    import onnxruntime
+
     for characters in (False, True):
         model, path = classifier(characters=characters), tmp_path / f"{characters}.onnx"
         export_model(model, path, format="onnx")

@@ -61,7 +61,7 @@ def test_a_run_leaves_what_it_promises(tmp_path):
     assert "auxiliary_loss" in done.stdout and "accuracy" in done.stdout
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"config.cfg", "metrics.jsonl", "tensorboard", "checkpoints", "model.keras",
-                     "result.json"}  # fmt: skip
+                     "saved_model", "result.json"}  # fmt: skip
     result = json.loads((tmp_path / "result.json").read_text())
     assert f"Test accuracy: {result['test_accuracy']:.4f}" in done.stdout
     assert result["steps"] == {"pretrain": 4, "train": 4} and result["seed"] == 0
