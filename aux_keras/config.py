@@ -147,9 +147,10 @@ class ExperimentConfig:
             value = getattr(self, name)
             if value >= 1:
                 raise ValueError(f"`{name}` must be below 1. Received: {name}={value}")
-        if self.method in ("irnn", "urnn") and self.cell not in ("lstm", self.method):
+        named = {"irnn", "urnn", "transformer", "tdmca"}
+        if self.method in named and self.cell not in ("lstm", self.method):
             raise ValueError(
-                "`cell` must be left out: `method` names the cell. "
+                "`cell` must be left out: `method` names the whole network. "
                 f"Received: method={self.method!r}, cell={self.cell!r}"
             )
 

@@ -188,10 +188,40 @@ def test_dictionary_of_inputs():
     built.compile("rmsprop", "sparse_categorical_crossentropy")
     x, y = {"tokens": np.ones((4, TIME, 2)), "extra": np.ones((4, 3))}, np.zeros(4)
     assert np.isfinite(built.fit(x, y, verbose=0).history["auxiliary_loss"][0])
-    built = ak.AuxiliaryModel(model, tasks("r"), tokens="series")
-    built.compile("rmsprop", "sparse_categorical_crossentropy")
-    with pytest.raises(ValueError, match="`tokens` must be one of"):
-        built.fit(x, y, verbose=0)
+    for wrong in ("series", None, "extra"):
+        with pytest.raises(ValueError, match="`tokens` must|`model` must have one"):
+            built = ak.AuxiliaryModel(model, tasks("r"), tokens=wrong)
+            built.compile("rmsprop", "sparse_categorical_crossentropy")
+            built.fit(x, y, verbose=0)
+
+
+def test_list_of_inputs_and_of_outputs():
+    tokens, extra = keras.Input((TIME, 2)), keras.Input((3,))
+    h = L.LSTM(6)(tokens)
+    model = keras.Model([extra, tokens], [L.Dense(2)(h), L.Concatenate()([h, extra])])
+    built = ak.AuxiliaryModel(model, tasks("r"), tokens=1)
+    built.compile("rmsprop", ["mse", "mae"])
+    x = [np.ones((4, 3)), np.ones((4, TIME, 2))]
+    history = built.fit(x, [np.ones((4, 2)), np.ones((4, 9))], verbose=0).history
+    assert np.isfinite(history["auxiliary_loss"][0])
+
+
+def test_what_is_masked_is_left_out_wherever_it_is():
+    """Padded before (as `keras.utils.pad_sequences` does) or behind: equal auxiliary losses."""
+    model = of_characters()
+    built = ak.AuxiliaryModel(model, tasks())
+    built.compile("sgd", "sparse_categorical_crossentropy")
+    texts = [[1, 2, 3, 4, 5, 6, 7, 8], [3, 1, 4, 1, 5, 2, 6], [5] * TIME]
+    found = []
+    for where in ("pre", "post"):
+        x = keras.utils.pad_sequences(texts, TIME, padding=where)
+        built.pretraining = True
+        _, auxiliary = built.forward(tf.constant(x), tf.constant([1, 2]), False)
+        found.append(auxiliary)
+    for (loss, lengths), (other, other_lengths) in zip(*found):
+        np.testing.assert_array_equal(lengths, other_lengths)
+        np.testing.assert_allclose(loss, other, rtol=1e-6)
+        assert np.all(loss.numpy()[lengths.numpy() > 0] > 0)
 
 
 def test_it_refuses():

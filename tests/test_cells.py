@@ -42,11 +42,15 @@ def test_irnn_keeps_its_state_for_ever_without_input():
 
 
 def test_irnn_equals_its_recurrence():
-    cell, x = ak.IRNNCell(4, stddev=1.0), np.random.default_rng(0).normal(size=(3, 6, 2))
+    cell, rng = ak.IRNNCell(4, stddev=1.0), np.random.default_rng(0)
+    x, h = rng.normal(size=(3, 6, 2)), np.zeros((3, 4))
+    cell.build((None, 2))
+    for weight in cell.weights:
+        weight.assign(rng.normal(size=weight.shape))
     output = keras.layers.RNN(cell)(x)
-    h = np.zeros((3, 4))
+    w, u, b = cell.get_weights()
     for t in range(6):
-        h = np.maximum(x[:, t] @ cell.kernel.numpy() + h @ cell.recurrent_kernel.numpy(), 0)
+        h = np.maximum(x[:, t] @ w + h @ u + b, 0)
     np.testing.assert_allclose(output, h, rtol=1e-5)
 
 
@@ -138,7 +142,7 @@ def test_auxiliary_losses_train_every_weight_of_any_cell(cell):
         segment_length=5, auxiliary_truncation=12, supervised_truncation=12, irnn_stddev=0.5,
     )  # fmt: skip
     model = factory.build(config, 12, 1, classes=3)
-    model.compile("sgd", "sparse_categorical_crossentropy", jit_compile=cell == "irnn")
+    model.compile("sgd", "sparse_categorical_crossentropy", jit_compile=cell != "gru")
     before = [w.numpy() for w in model.trainable_weights]
     rng = np.random.default_rng(0)
     model.fit(rng.normal(size=(8, 12, 1)), rng.integers(0, 3, 8), verbose=0)
@@ -155,9 +159,23 @@ def test_a_baseline_with_another_cell_is_named(method):
 
 
 @pytest.mark.parametrize("units", [0, 1.5])
-def test_bad_units_are_named(units):
-    with pytest.raises(ValueError, match="`units` must be a positive integer"):
-        ak.URNNCell(units)
+def test_bad_arguments_are_named(units):
+    for make in (ak.URNNCell, lambda units: ak.IRNNCell(units, stddev=0.1)):
+        with pytest.raises(ValueError, match="`units` must be a positive integer"):
+            make(units)
+    with pytest.raises(ValueError, match="`stddev` must be positive"):
+        ak.IRNNCell(3, stddev=-1.0)
+    with pytest.raises(ValueError, match="`seed` must be an integer"):
+        ak.URNNCell(3, seed=None)
+    with pytest.raises(TypeError):  # what would not be saved
+        ak.IRNNCell(3, stddev=0.1, dropout=0.5)
+
+
+def test_every_urnn_cell_has_a_permutation_of_its_own():
+    config = ExperimentConfig(method="r", cell="urnn", units=16, decoder_units=16)
+    model = factory.build(config, 784, 1, classes=3)
+    cells = [model.encoder.cell, *model.auxiliary[0].decoder.cells]
+    assert len({tuple(cell.permutation) for cell in cells}) == 3
 
 
 @pytest.mark.parametrize("method", ["irnn", "urnn"])

@@ -135,7 +135,7 @@ def test_flagfiles_of_baselines_have_their_settings(name):
             128,
             3,
         )
-        assert config.optimizer == "adam"
+        assert (config.optimizer, config.warmup_steps) == ("adam", 8000)
         assert config.learning_rate == pytest.approx(
             2 / (128 * config.warmup_steps) ** 0.5, rel=0.02
         )

@@ -160,6 +160,8 @@ def test_the_classifier_alone_is_exported(tmp_path):
     used = [w for layer in model.inference_layers() for w in layer.trainable_weights]
     assert sum(count.values()) == sum(int(np.prod(w.shape)) for w in used)
     assert sum(count.values()) < sum(int(np.prod(w.shape)) for w in model.trainable_weights)
+    graph = (tmp_path / "exported" / "saved_model.pb").read_bytes()
+    assert b"XlaMustCompile" not in graph and b"Cudnn" not in graph  # runs on any machine
 
 
 def test_mixed_precision_is_served(tmp_path):

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import aux_keras as ak
 from aux_keras.config import ExperimentConfig
+from aux_keras.layers import randomness
 from aux_keras.models import factory
 from tests import test_attention
 
@@ -73,18 +74,23 @@ def feed_forward(layer, x):
     return np.array(outputs) @ pointwise.kernel.numpy() + pointwise.bias.numpy()
 
 
-def slow(model, tokens):
-    """Logits of one sequence `(length, features)`."""
+def slow(model, tokens, dropped=lambda x, block, site: x):
+    """The mean of the last outputs for one sequence `(length, features)`."""
     embedding = model.embedding
     x = (tokens @ embedding.kernel.numpy() + embedding.bias.numpy()) * UNITS**0.5
     half = UNITS // 2
     angle = np.arange(len(x))[:, None] / 10_000 ** (np.arange(half) / (half - 1))
     x = x + np.concatenate([np.sin(angle), np.cos(angle)], axis=1)
-    for block in model.blocks:
-        x = x + test_attention.slow(block.attention, normalized(block.attention_norm, x))
+    x = dropped(x, len(model.blocks), 0)
+    for i, block in enumerate(model.blocks):
+        attended = test_attention.slow(block.attention, normalized(block.attention_norm, x))
+        x = x + dropped(attended, i, 0)
         hidden = np.maximum(feed_forward(block.hidden, normalized(block.feed_forward_norm, x)), 0)
-        x = x + feed_forward(block.output_layer, hidden)
-    mean = normalized(model.norm, x).mean(0)
+        x = x + dropped(feed_forward(block.output_layer, dropped(hidden, i, 1)), i, 2)
+    return normalized(model.norm, x).mean(0)
+
+
+def logits(model, mean):
     hidden = np.maximum(mean @ model.hidden.kernel.numpy() + model.hidden.bias.numpy(), 0)
     return hidden @ model.readout.kernel.numpy() + model.readout.bias.numpy()
 
@@ -98,7 +104,7 @@ def test_equals_a_slow_recomputation(options):
     x, _ = batch()
     probabilities = model.predict(x, verbose=0)
     for tokens, length, row in zip(x["tokens"], LENGTHS, probabilities):
-        wanted = test_attention.softmax(slow(model, tokens[:length]))
+        wanted = test_attention.softmax(logits(model, slow(model, tokens[:length])))
         np.testing.assert_allclose(row, wanted, rtol=1e-3, atol=1e-5)
 
 
@@ -133,7 +139,7 @@ def test_one_step_moves_every_trainable_weight(options, jit_compile):
 
 @BOTH
 def test_dropout_is_a_function_of_seed_and_step(options):
-    model, (x, _) = build(options), batch()
+    model, (x, _) = build(options, drop_rate=0.0), batch()
 
     def probabilities(*components):
         return model.forward(x, model.key(*components), training=True)[0].numpy()
@@ -141,6 +147,46 @@ def test_dropout_is_a_function_of_seed_and_step(options):
     np.testing.assert_array_equal(probabilities(0, 5), probabilities(0, 5))
     assert np.abs(probabilities(0, 5) - probabilities(0, 6)).max() > 1e-3
     np.testing.assert_array_equal(model(x), model(x))
+    np.testing.assert_array_equal(model(x, training=True), model(x, training=True))
+
+
+@BOTH
+def test_dropout_equals_a_slow_recomputation(options):
+    """Every place that drops does so by a mask of its own: input, attention, hidden layer,
+    feed-forward network of each block."""
+    model, (x, _) = build(options, transformer_drop_rate=0.4), batch()
+    rng, key = np.random.default_rng(1), tf.constant([3, 4])
+    for weight in model.trainable_weights:
+        weight.assign(rng.normal(size=weight.shape) * 0.4)
+    means = model.encode(tf.constant(x["tokens"]), tf.constant(LENGTHS), True, key)
+    for row, (tokens, length) in enumerate(zip(x["tokens"], LENGTHS)):
+
+        def dropped(values, block, site, row=row):
+            own = randomness.fold_in(randomness.fold_in(key, block), site)
+            draws = randomness.uniform(own, (len(LENGTHS), TIME, values.shape[-1])).numpy()
+            return np.where(draws[row, : len(values)] >= 0.4, values / 0.6, 0)
+
+        wanted = slow(model, tokens[:length], dropped)
+        np.testing.assert_allclose(means[row], wanted, rtol=1e-3, atol=1e-5)
+
+
+def test_the_mean_over_many_steps_keeps_its_precision():
+    """In half precision a sum over 16,384 steps would stand still at a half of its value."""
+    model = build(FULL, dtype_policy="mixed_float16", transformer_layers=1)
+    model.norm.beta.assign(tf.fill(model.norm.beta.shape, 3.0))
+    model.norm.gamma.assign(tf.zeros_like(model.norm.gamma))
+    model.blocks = []  # the norm's output is 3 everywhere, whatever it reads
+    mean = model.encode(tf.zeros((1, 16384, 2)), tf.constant([16384]), False, None)
+    np.testing.assert_allclose(mean, 3.0, rtol=1e-3)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("method", ["irnn", "urnn", "transformer", "tdmca"])
+def test_baselines_train_in_mixed_precision(method, policy):
+    bare = dict(embedding_units=0, supervised_truncation="full")
+    options = {"transformer": FULL, "tdmca": TDMCA}.get(method, {"method": method, **bare})
+    model, (x, y) = build(options, dtype_policy=policy), batch()
+    assert np.all(np.isfinite(model.fit(x, y, verbose=0).history["loss"]))
 
 
 @BOTH

@@ -2,6 +2,8 @@
 
 import keras
 
+from aux_keras.layers.arguments import check_positive
+
 
 @keras.saving.register_keras_serializable("aux_keras")
 class IRNNCell(keras.layers.SimpleRNNCell):
@@ -13,6 +15,7 @@ class IRNNCell(keras.layers.SimpleRNNCell):
     Args:
         units: int, width of the state and output.
         stddev: float, standard deviation of W at the start.
+        name, dtype, trainable: see `keras.layers.Layer`.
 
     Call arguments:
         sequence: one token of each, `(batch, features)`.
@@ -22,7 +25,7 @@ class IRNNCell(keras.layers.SimpleRNNCell):
         The output, `(batch, units)`, and the new states.
 
     Raises:
-        ValueError: on `units` that are not positive.
+        ValueError: if `units` is not a positive integer, or `stddev` not positive.
 
     Example:
         >>> keras.layers.RNN(IRNNCell(100, stddev=0.001))(np.zeros((2, 784, 1))).shape
@@ -32,14 +35,14 @@ class IRNNCell(keras.layers.SimpleRNNCell):
     rectified linear units".
     """
 
-    def __init__(self, units, stddev, **kwargs):
+    def __init__(self, units, stddev, name=None, dtype=None, trainable=True):
+        if not stddev > 0:
+            raise ValueError(f"`stddev` must be positive. Received: {stddev=}")
         super().__init__(
-            units,
-            activation="relu",
+            check_positive("units", units), activation="relu",
             kernel_initializer=keras.initializers.RandomNormal(stddev=stddev),
-            recurrent_initializer="identity",
-            **kwargs,
-        )
+            recurrent_initializer="identity", name=name, dtype=dtype, trainable=trainable,
+        )  # fmt: skip
         self.stddev = stddev
 
     def get_config(self):

@@ -63,7 +63,8 @@ class URNNCell(keras.layers.Layer):
     `h_t = modReLU(W h_{t-1} + V x_t)`, with W a product of unitary factors that has
     7 `units` weights and costs `units log units`. W is unitary whatever its weights are, so it
     neither shrinks nor stretches the state. The initial state is trained. States and
-    outputs are real, `[Re h, Im h]`; the arithmetic is float32 under every dtype policy.
+    outputs are real, `[Re h, Im h]`. Weights and arithmetic are float32 under every dtype policy;
+    between steps the state has the policy's compute dtype.
 
     Args:
         units: int, N, number of complex units.
@@ -77,7 +78,7 @@ class URNNCell(keras.layers.Layer):
         The output, `(batch, 2 * units)`, and the new states.
 
     Raises:
-        ValueError: if `units` is not a positive integer.
+        ValueError: if `units` is not a positive integer, or `seed` no integer.
 
     Example:
         >>> keras.layers.RNN(URNNCell(512))(np.zeros((2, 784, 1))).shape
@@ -89,28 +90,26 @@ class URNNCell(keras.layers.Layer):
     def __init__(self, units, seed=0, **kwargs):
         super().__init__(autocast=False, **kwargs)
         self.units = check_positive("units", units)
+        if not isinstance(seed, int):
+            raise ValueError(f"`seed` must be an integer: it is saved. Received: {seed=}")
         self.seed = seed
         self.permutation = np.random.RandomState(seed).permutation(units)
         self.state_size = self.output_size = 2 * units
 
     def build(self, inputs_shape, states_shape=None):
         units, uniform = self.units, keras.initializers.RandomUniform
-        self.kernel = self.add_weight(
-            name="kernel", shape=(inputs_shape[-1], 2 * units), initializer="glorot_uniform"
-        )
-        self.phases = self.add_weight(
-            name="phases", shape=(3, units), initializer=uniform(-math.pi, math.pi)
-        )
-        self.reflections = self.add_weight(
-            name="reflections", shape=(2, 2 * units), initializer="glorot_uniform"
-        )
-        self.bias = self.add_weight(
-            name="bias", shape=(units,), initializer=uniform(-0.01, 0.01)
-        )  # fmt: skip
+
+        def add(name, shape, initializer):  # autocast would make weights that no complex number has
+            return self.add_weight(
+                name=name, shape=shape, initializer=initializer, dtype="float32", autocast=False
+            )
+
+        self.kernel = add("kernel", (inputs_shape[-1], 2 * units), "glorot_uniform")
+        self.phases = add("phases", (3, units), uniform(-math.pi, math.pi))
+        self.reflections = add("reflections", (2, 2 * units), "glorot_uniform")
+        self.bias = add("bias", (units,), uniform(-0.01, 0.01))
         bound = math.sqrt(3 / (2 * units))  # a state of norm 1, on average
-        self.initial_state = self.add_weight(
-            name="initial_state", shape=(2 * units,), initializer=uniform(-bound, bound)
-        )
+        self.initial_state = add("initial_state", (2 * units,), uniform(-bound, bound))
         self.built = True
 
     def get_initial_state(self, batch_size=None):

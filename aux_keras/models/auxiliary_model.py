@@ -30,12 +30,12 @@ class AuxiliaryModel(AuxiliaryTraining):
     Args:
         model: a built functional, sequential or subclassed `keras.Model`. Its inputs are
             tokens `(batch, time, features)`, or characters `(batch, time)`, which then go
-            through a `keras.layers.Embedding` that the decoders share; a mask of the
-            recurrent layer says which are valid (padding behind).
+            through a `keras.layers.Embedding` that the decoders share. Time steps that the
+            recurrent layer is told to mask, before or behind, are left out.
         auxiliary: list of `Reconstruction` and `Prediction`, with distinct names.
         rnn: name of the recurrent layer, by default the only one; of a `Bidirectional` layer
             the one that reads forward is meant.
-        tokens: key of the tokens, where the inputs of the model are a dictionary.
+        tokens: key or position of the tokens, where the model has several inputs.
         auxiliary_weight: float; with 0 the auxiliary losses are used by `pretrain` alone.
         sampling_decay_steps: int, training steps in which the decoders go from true
             tokens to their own outputs; None to feed true tokens always.
@@ -78,24 +78,29 @@ class AuxiliaryModel(AuxiliaryTraining):
         self.model = model
         self.rnn = rnn
         self.tokens = tokens
-        self.layer = find_rnn(model, rnn)
-        self.cell = check_cell(self.layer, refused=("go_backwards", "stateful"))
-        if isinstance(getattr(model, "input_shape", None), (tuple, dict)):
-            self.build(model.input_shape)
+        check_cell(self.layer, refused=("go_backwards", "stateful"))
+        shape = getattr(model, "input_shape", None)
+        if isinstance(shape, tuple) and is_shape(shape):
+            self.build(shape)
+
+    @property
+    def layer(self):
+        """The recurrent layer."""
+        return find_rnn(self.model, self.rnn)
 
     def build(self, inputs_shape):
         shape = self.tokens_of(inputs_shape)
-        if not isinstance(shape, (tuple, list)) or len(shape) not in (2, 3):
+        if not is_shape(shape) or len(shape) not in (2, 3):
             raise ValueError(
                 "`tokens` must name the input of shape (batch, time, features), or (batch, time) "
                 f"of characters. Received: tokens={self.tokens!r} of {inputs_shape}"
             )
-        characters = len(shape) == 2
+        characters, cell = len(shape) == 2, check_cell(self.layer, ())
         embedding = self.token_embedding() if characters else None
         for task in self.auxiliary:
             task.build_task(
                 embedding.vocabulary if characters else shape[-1],
-                tf.nest.flatten(self.cell.state_size), self.cell.output_size,
+                tf.nest.flatten(cell.state_size), cell.output_size,
                 embedding.units if characters else None, characters=characters,
             )  # fmt: skip
         self.built = True
@@ -107,11 +112,12 @@ class AuxiliaryModel(AuxiliaryTraining):
         self.ensure_built(inputs)
         if not self.active_tasks():
             return self.model(inputs, training=training), []
-        with observed(self.layer) as calls:
+        layer = self.layer
+        with observed(layer) as calls:
             y_pred = self.model(inputs, training=training)
         if len(calls) != 1:
             raise ValueError(
-                f"`rnn` must be called once by the model. Received: {self.layer.name!r}, "
+                f"`rnn` must be called once by the model. Received: {layer.name!r}, "
                 f"called {len(calls)} times"
             )
         ((features, mask),) = calls
@@ -123,10 +129,14 @@ class AuxiliaryModel(AuxiliaryTraining):
                 "`rnn` must read a time step for every token. Received: "
                 f"{features.shape[1]} time steps for {tokens.shape[1]} tokens"
             )
-        lengths = None if mask is None else tf.reduce_sum(tf.cast(mask, tf.int32), axis=1)
-        dtype = self.layer.compute_dtype
+        lengths = None
+        if mask is not None:  # the layer passes over what is masked, wherever it is
+            order = tf.argsort(tf.cast(mask, tf.int32), axis=1, direction="DESCENDING", stable=True)
+            tokens, features = (tf.gather(t, order, batch_dims=1) for t in (tokens, features))
+            lengths = tf.reduce_sum(tf.cast(mask, tf.int32), axis=1)
+        dtype = layer.compute_dtype
         _, auxiliary = self.run_tasks(
-            make_recurrence(self.cell, None, dtype),
+            make_recurrence(check_cell(layer, ()), None, dtype),
             self.token_embedding() if characters else None,
             tokens, tf.cast(features, dtype), valid_lengths(features, lengths), key, training,
         )  # fmt: skip
@@ -134,21 +144,23 @@ class AuxiliaryModel(AuxiliaryTraining):
 
     def tokens_of(self, inputs):
         """The tokens, or their shape, among the inputs, or their shapes."""
-        if not isinstance(inputs, dict):
+        if self.tokens is None:
             return inputs
-        if self.tokens not in inputs:
+        try:
+            return inputs[self.tokens]
+        except (KeyError, IndexError, TypeError):
             raise ValueError(
-                f"`tokens` must be one of {sorted(inputs)}. Received: tokens={self.tokens!r}"
-            )
-        return inputs[self.tokens]
+                "`tokens` must be a key or position in the model's inputs. Received: "
+                f"tokens={self.tokens!r} of {inputs}"
+            ) from None
 
     def token_embedding(self):
         """The model's own table of characters, as the decoders read through it."""
         layers = [x for x in every_layer(self.model) if isinstance(x, keras.layers.Embedding)]
         if len(layers) != 1:
             raise ValueError(
-                "`model` must have one keras.layers.Embedding, through which its characters go. "
-                f"Received: {[x.name for x in layers]}"
+                "`model` must have one keras.layers.Embedding, through which its tokens go, as these "
+                f"are characters (batch, time). Received: {[x.name for x in layers]}"
             )
         shared = TokenEmbedding(layers[0].output_dim, layers[0].input_dim)
         shared.kernel, shared.built = layers[0].embeddings, True
@@ -168,6 +180,11 @@ class AuxiliaryModel(AuxiliaryTraining):
         tasks = config["auxiliary"]
         config["auxiliary"] = [keras.saving.deserialize_keras_object(t) for t in tasks]
         return cls(**config)
+
+
+def is_shape(value):
+    """Whether a value is the shape of one tensor, and not of several."""
+    return isinstance(value, (tuple, list)) and all(n is None or isinstance(n, int) for n in value)
 
 
 def every_layer(model):

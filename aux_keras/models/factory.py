@@ -1,6 +1,9 @@
 """Makes the model of an `ExperimentConfig`; the only place in `models/` that sees one."""
 
+import itertools
+
 import keras
+import numpy as np
 
 from aux_keras.config import FULL, SAME
 from aux_keras.layers import (
@@ -122,13 +125,14 @@ def cell_name(config):
     return config.method if config.method in ("irnn", "urnn") else config.cell
 
 
-def cell(config, policy, units):
-    """A recurrent cell, of the main RNN or of a decoder."""
+def cell(config, policy, units, index=0):
+    """A recurrent cell: of the main RNN, index 0, or of a decoder."""
     name = cell_name(config)
     if name == "irnn":
         return IRNNCell(units, config.irnn_stddev, dtype=policy)
     if name == "urnn":
-        return URNNCell(units, seed=config.seed, dtype=policy)
+        seed = np.random.SeedSequence([config.seed, index]).generate_state(1)
+        return URNNCell(units, seed=int(seed[0]), dtype=policy)
     return KERAS_RNNS[name][1](units, dtype=policy)
 
 
@@ -149,8 +153,10 @@ def auxiliary(config, policy):
         **readout,
     }
 
+    indices = itertools.count(1)
+
     def cells(count):
-        return [cell(config, policy, config.decoder_units) for _ in range(count)]
+        return [cell(config, policy, config.decoder_units, next(indices)) for _ in range(count)]
 
     def reconstruction():
         return Reconstruction(

@@ -85,9 +85,10 @@ class TransformerClassifier(SequenceClassifier):
         return [self.embedding, *self.blocks, self.norm, *self.head]
 
     def call(self, inputs, training=False):
+        if training:
+            return self.forward(inputs, self.key(TRAINING, self.training_step), True)[0]
         tokens, lengths = input_checks.split_inputs(inputs)
-        key = self.key(TRAINING, self.training_step) if training else None
-        return self.classify(self.encode(tokens, lengths, training, key), training)
+        return self.classify(self.encode(tokens, lengths, False, None), False)
 
     def forward(self, inputs, key, training):
         self.ensure_built(inputs)
@@ -109,8 +110,10 @@ class TransformerClassifier(SequenceClassifier):
             keys = [None] * len(self.blocks)
         for block, key in zip(self.blocks, keys):
             outputs = block(outputs, lengths, training=training, key=key)
-        total = tf.reduce_sum(zero_padding(self.norm(outputs), lengths), axis=1)
-        return total / tf.cast(lengths, total.dtype)[:, None]
+        # float32: in half precision a sum over thousands of steps stands still.
+        outputs = tf.cast(zero_padding(self.norm(outputs), lengths), tf.float32)
+        mean = tf.reduce_sum(outputs, axis=1) / tf.cast(lengths, tf.float32)[:, None]
+        return tf.cast(mean, self.compute_dtype)
 
     def get_config(self):
         return {
