@@ -159,8 +159,8 @@ class AuxiliaryModel(AuxiliaryTraining):
         layers = [x for x in every_layer(self.model) if isinstance(x, keras.layers.Embedding)]
         if len(layers) != 1:
             raise ValueError(
-                "`model` must have one keras.layers.Embedding, through which its tokens go, as these "
-                f"are characters (batch, time). Received: {[x.name for x in layers]}"
+                "`model` must have one keras.layers.Embedding, through which its characters go: "
+                f"tokens of shape (batch, time). Received: {[x.name for x in layers]}"
             )
         shared = TokenEmbedding(layers[0].output_dim, layers[0].input_dim)
         shared.kernel, shared.built = layers[0].embeddings, True

@@ -72,13 +72,13 @@ class Endpoints:
     def serve(self, tokens, lengths):
         """Whole sequences, padded behind."""
         tokens = self.checked(tokens)
-        self.check(
-            tf.shape(lengths)[0] == tf.shape(tokens)[0],
+        lengths = self.check(
+            lengths, tf.shape(lengths)[0] == tf.shape(tokens)[0],
             "`lengths` must have an entry for every sequence. Received: entries",
             tf.shape(lengths)[0], "for sequences", tf.shape(tokens)[0],
         )  # fmt: skip
         inside = tf.logical_and(lengths >= 1, lengths <= tf.shape(tokens)[1])
-        self.check(inside, f"{input_checks.NO_TOKEN}. Received:", lengths)
+        lengths = self.check(lengths, inside, f"{input_checks.NO_TOKEN}. Received:", lengths)
         if not self.recurrent:
             return self.answer(self.model({"tokens": tokens, "lengths": lengths}))
         first = self.recurrence().first(tf.shape(tokens)[0])
@@ -88,8 +88,8 @@ class Endpoints:
         """The next chunk of sequences, all of it valid."""
         tokens, widths = self.checked(tokens), self.state_widths()
         state = tf.ensure_shape(state, (None, sum(widths)), name="state")
-        self.check(
-            tf.shape(state)[0] == tf.shape(tokens)[0],
+        state = self.check(
+            state, tf.shape(state)[0] == tf.shape(tokens)[0],
             "`state` must have a row for every sequence. Received: rows", tf.shape(state)[0],
             "for sequences", tf.shape(tokens)[0],
         )  # fmt: skip
@@ -100,7 +100,9 @@ class Endpoints:
 
     def initial_state(self, batch_size):
         """The state before the first token."""
-        self.check(batch_size >= 0, "`batch_size` must not be negative. Received:", batch_size)
+        batch_size = self.check(
+            batch_size, batch_size >= 0, "`batch_size` must not be negative. Received:", batch_size
+        )
         return {"state": packed(self.recurrence().first(batch_size))}
 
     def serve_raw(self, raw):
@@ -142,15 +144,17 @@ class Endpoints:
         tokens = tf.ensure_shape(tokens, self.tokens_spec().shape, name="tokens")
         vocabulary = self.model.vocabulary
         if vocabulary is None:
-            self.check(tf.math.is_finite(tokens), input_checks.NOT_FINITE)
-        else:
-            inside = tf.logical_and(tokens >= 0, tokens < vocabulary)
-            self.check(inside, f"{input_checks.CHARACTER}{vocabulary}", tokens)
-        return tokens
+            return self.check(tokens, tf.math.is_finite(tokens), input_checks.NOT_FINITE)
+        inside = tf.logical_and(tokens >= 0, tokens < vocabulary)
+        return self.check(tokens, inside, f"{input_checks.CHARACTER}{vocabulary}", tokens)
 
-    def check(self, condition, *message):
-        if self.checks:  # in a function's graph it runs before what comes after it
-            tf.debugging.Assert(tf.reduce_all(condition), list(message), summarize=8)
+    def check(self, tensor, condition, *message):
+        """`tensor`; whatever is made of it fails with the message unless all conditions hold."""
+        if not self.checks:
+            return tensor
+        found = tf.debugging.Assert(tf.reduce_all(condition), list(message), summarize=8)
+        with tf.control_dependencies([found]):
+            return tf.identity(tensor)
 
 
 def packed(record):
