@@ -358,7 +358,9 @@ def test_predict_command_on_texts(tmp_path):
     export_model(model, tmp_path / "exported")
     (tmp_path / "texts.txt").write_text("first text\n\nA third, which is too long for it\n")
     option = f"--model={tmp_path / 'exported'}"
-    done = command("predict", option, tmp_path / "texts.txt")
+    (tmp_path / "empty.txt").touch()
+    done = command("predict", option, tmp_path / "texts.txt", tmp_path / "empty.txt")
+    assert "empty.txt: there is no line in this file" in done.stderr
     assert done.stdout.splitlines()[0] == "input\tlabel\tprobability"
     names = [line.split("\t")[0] for line in done.stdout.splitlines()[1:]]
     assert names == [f"{tmp_path / 'texts.txt'}:1", f"{tmp_path / 'texts.txt'}:3"]

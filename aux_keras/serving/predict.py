@@ -180,6 +180,7 @@ def main():
     arguments = parser.parse_args()
     if arguments.stream and arguments.files != [STDIN]:
         parser.error("--stream reads stdin: leave out the files")
+    sys.stdout.reconfigure(errors="backslashreplace")  # whatever the names of classes
     try:
         model = SavedClassifier(arguments.model)
         report = Report(model.names, arguments.format)
