@@ -36,8 +36,8 @@ def test_flatten_and_scale():
 def test_resize_averages():
     image = np.zeros((4, 4, 1), np.uint8)
     image[:, 2:] = 200
-    resized = everywhere(transforms.resize, tf.constant(image), 2)
-    assert resized.shape == (2, 2, 1) and resized.dtype == np.uint8
+    resized = everywhere(transforms.resize, tf.constant(image), 1, 2)
+    assert resized.shape == (1, 2, 1) and resized.dtype == np.uint8
     assert resized[0, 0, 0] < 60 and resized[0, 1, 0] > 140
     assert np.all(transforms.resize(np.full((5, 7, 3), 77, np.uint8), 3, 3) == 77)
 
