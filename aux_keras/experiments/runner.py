@@ -12,7 +12,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
 
 def run_all(runs, workdir, jobs, flags=()):
-    """Runs `train.py` for each configuration; finished ones are not run again.
+    """Runs `train.py` for each configuration; a finished run is not run again.
 
     Args:
         runs: dict from a run's name to the list of its flags.
@@ -24,7 +24,8 @@ def run_all(runs, workdir, jobs, flags=()):
         dict from a run's name to its `result.json`.
 
     Raises:
-        RuntimeError: if a run fails, with the end of its output.
+        RuntimeError: if a run fails, or its folder holds one of other flags, with the end of
+            its output.
     """
     cores = sorted(os.sched_getaffinity(0))  # Linux
     shares = queue.Queue()
@@ -47,8 +48,6 @@ def run_all(runs, workdir, jobs, flags=()):
 
 
 def _run(flags, workdir, cores):
-    if (workdir / "result.json").exists():
-        return json.loads((workdir / "result.json").read_text())
     command = [sys.executable, str(ROOT / "train.py"), *flags, f"--workdir={workdir}"]
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True,
