@@ -3,15 +3,18 @@
 `python -m benchmarks.step_time`: all models take turns, step by step, in one process;
 medians, ratios to both plain models, and where the time of ours goes: the forward run of
 the prefix, the windows of back-propagation, and the rest (decoders, heads, optimizer).
+First the machine: how many matrix products of the size that an LSTM of 128 units needs it
+does on one core, as the plain LSTM does, and on all of them, as ours do.
 """
 
 import argparse
+import concurrent.futures
 import statistics
 import time as clock
 
 import tensorflow as tf
 
-from aux_keras.layers.recurrence import map_rows
+from aux_keras.layers.recurrence import core_count, map_rows
 from aux_keras.layers.truncated_rnn import states_at
 from benchmarks import contenders
 
@@ -50,6 +53,30 @@ def parts(model, data):
     return (windows,) if None in truncations else (windows, prefix)
 
 
+@tf.function(jit_compile=True)
+def many_products(x, kernel, count):
+    """Sum of `count` matrix products, one after the other as in a recurrent network."""
+    loop = (0, tf.zeros((x.shape[0], kernel.shape[1])))
+    return tf.while_loop(
+        lambda t, _: t < count, lambda t, y: (t + 1, y + (x + y[0, 0]) @ kernel), loop
+    )[1]
+
+
+def product_rate(threads, count=2000):
+    """GFLOP/s of matrix products in so many threads."""
+    x, kernel = tf.ones((64, 256)), tf.ones((256, 512)) / 1e4
+
+    def run(_):
+        return many_products(x, kernel, count).numpy()
+
+    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+        list(pool.map(run, range(threads)))
+        began = clock.perf_counter()
+        list(pool.map(run, range(threads)))
+    operations = 2 * threads * count * x.shape[0] * kernel.shape[0] * kernel.shape[1]
+    return operations / (clock.perf_counter() - began) / 1e9
+
+
 def seconds(function):
     began = clock.perf_counter()
     for tensor in tf.nest.flatten(function()):
@@ -83,6 +110,8 @@ def main():
     parser.add_argument("--times", type=int, nargs="*", default=[time for time, _ in SETTINGS])
     arguments = parser.parse_args()
     names = ("plain", "plain_embedded", *contenders.OURS)
+    one, all_ = product_rate(1), product_rate(core_count())
+    print(f"Matrix products: {one:.0f} GFLOP/s on one core, {all_:.0f} on {core_count()}")
     for time, batch in SETTINGS:
         if time not in arguments.times:
             continue

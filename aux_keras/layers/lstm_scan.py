@@ -55,6 +55,21 @@ def as_features(tokens, kernel, units):
     return tf.one_hot(tokens, kernel.shape[0] - units - 1, dtype=kernel.dtype)
 
 
+def gate_slopes(gates):
+    """Derivatives of the gates' activations: `g' = 1 - g^2` of tanh, `s (1 - s)` of the sigmoids.
+
+    Args:
+        gates: `(rows, 4 * units)`, i, f, g, o.
+
+    Returns:
+        `(rows, 4 * units)`.
+    """
+    units = gates.shape[-1] // 4
+    column = tf.range(4 * units)
+    is_tanh = tf.logical_and(column >= 2 * units, column < 3 * units)
+    return tf.where(is_tanh, 1 - gates * gates, gates * (1 - gates))
+
+
 def lstm_step_gradient(kernel, x, h, c, next_c, gates, dh, dc):
     """Gradients of one `lstm_step`: of its arguments, from those of its results.
 
@@ -73,8 +88,9 @@ def lstm_step_gradient(kernel, x, h, c, next_c, gates, dh, dc):
     i, f, g, o = tf.split(gates, 4, axis=-1)
     tanh_c = tf.tanh(next_c)
     dc = dc + dh * o * (1 - tanh_c * tanh_c)
-    di, df, dg, do = dc * g, dc * c, dc * i, dh * tanh_c
-    dz = tf.concat([di * i * (1 - i), df * f * (1 - f), dg * (1 - g * g), do * o * (1 - o)], -1)
+    # All gates at once: gate by gate, XLA would compute dc anew for each of them.
+    dgates = tf.concat([dc, dc, dc, dh], -1) * tf.concat([g, c, i, tanh_c], -1)
+    dz = dgates * gate_slopes(gates)
     arguments = tf.concat([h, x, tf.ones_like(h[:, :1])], -1)
     dkernel = tf.matmul(arguments, dz, transpose_a=True)
     dhx, units = dz @ kernel, h.shape[-1]
