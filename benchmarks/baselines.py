@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time as clock
 
-from benchmarks.step_memory import current_mib
+from benchmarks.step_memory import current_mib, peak_mib
 
 POINTS = ((784, 128), (4096, 32), (16384, 32))  # time steps, batch
 NAMES = ("r", "lstm_full", "irnn", "urnn", "transformer", "tdmca")
@@ -41,7 +41,7 @@ def measure(name, time, batch, limit):
             times.append(1000 * (clock.perf_counter() - began))
     except tf.errors.ResourceExhaustedError as error:
         return f"infeasible, asked for {asked(error.message, limit)}"
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before
+    peak = peak_mib() - before
     return f"{statistics.median(times[2:]):.0f} ms {peak:.0f} MiB"
 
 

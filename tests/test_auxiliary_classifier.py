@@ -192,6 +192,8 @@ def test_pretraining_needs_compile_and_an_auxiliary_loss():
         model("r", compiled=False).pretrain(arrays()[0])
     with pytest.raises(ValueError, match="`pretrain` needs an auxiliary loss"):
         model("").pretrain(arrays()[0])
+    with pytest.raises(TypeError, match="positional"):
+        model("r").pretrain(*arrays())  # labels are none of its arguments
 
 
 def test_same_seed_same_run_and_other_seed_other_run():
@@ -344,6 +346,7 @@ def test_bad_arguments_are_named(options, message):
     ("inputs", "message"),
     [
         (np.zeros((4, TIME), "f"), "`tokens` must be .batch, time, features."),
+        (np.zeros((4, TIME, 3), "f"), "`tokens` must have the 2 features"),
         ({"x": np.zeros((4, TIME, 1), "f")}, "`inputs` must have the keys 'tokens' and 'lengths'"),
     ],
 )

@@ -224,7 +224,62 @@ def test_what_is_masked_is_left_out_wherever_it_is():
         assert np.all(loss.numpy()[lengths.numpy() > 0] > 0)
 
 
+def test_a_sequence_that_is_all_masked_counts_nothing():
+    built = ak.AuxiliaryModel(of_characters(), tasks())
+    built.compile("sgd", "sparse_categorical_crossentropy")
+    x = np.array([[1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0], [0] * TIME])
+    _, auxiliary = built.forward(tf.constant(x), tf.constant([1, 2]), False)
+    for losses, lengths in auxiliary:
+        assert lengths.numpy()[1].tolist() == [0, 0] and losses.numpy()[1].tolist() == [0, 0]
+        assert np.all(losses.numpy()[0] > 0)
+    assert np.isfinite(built.train_on_batch(x, np.array([0, 1]), return_dict=True)["loss"])
+
+
+def test_pretraining_does_not_move_the_head():
+    """Not even one that a regularizer or weight decay would move."""
+    head = L.Dense(CLASSES, activation="softmax", kernel_regularizer="l2")
+    model = keras.Sequential([keras.Input((TIME, 2)), L.LSTM(6), head])
+    built = ak.AuxiliaryModel(model, tasks())
+    built.compile(keras.optimizers.AdamW(0.01), "sparse_categorical_crossentropy")
+    before, lower = head.kernel.numpy(), model.layers[0].cell.kernel.numpy()
+    built.pretrain(arrays(model)[0], epochs=1, verbose=0)
+    np.testing.assert_array_equal(head.kernel, before)
+    assert np.any(model.layers[0].cell.kernel.numpy() != lower)
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_the_losses_may_have_another_precision_than_the_model(policy):
+    inner = {"float32": "mixed_bfloat16", "mixed_bfloat16": "float32"}[policy]
+    model = keras.Sequential(
+        [keras.Input((TIME, 2)), L.LSTM(6, dtype=inner), L.Dense(CLASSES, dtype=inner)]
+    )
+    keras.config.set_dtype_policy(policy)
+    try:
+        built = ak.AuxiliaryModel(model, tasks())
+        gru = ak.AuxiliaryClassifier(2, L.GRU(6, dtype=inner), 3, 8, 0.5, dtype=policy)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    built.compile("sgd", "mse")
+    x = arrays(model)[0]
+    assert np.isfinite(built.train_on_batch(x, np.ones((10, CLASSES)), return_dict=True)["loss"])
+    gru.compile("sgd", "sparse_categorical_crossentropy")
+    assert np.isfinite(gru.train_on_batch(x, np.ones(10), return_dict=True)["loss"])
+
+
 def test_it_refuses():
+    used = tasks("r", L.SimpleRNNCell)
+    ak.AuxiliaryModel(nested(), used)
+    with pytest.raises(ValueError, match="each made for this model alone"):
+        ak.AuxiliaryModel(nested(), used)
+    with pytest.raises(ValueError, match="`auxiliary` must be a list of losses"):
+        ak.AuxiliaryModel(nested(), tasks("r")[0])
+    with pytest.raises(ValueError, match="`cells` must be a list of at least one RNN cell"):
+        ak.Reconstruction([L.LSTM(3)], 1, 2, 3, 4, 0.0)
+    short = keras.Sequential([keras.Input((5, 2)), L.LSTM(6), L.Dense(3)])
+    built = ak.AuxiliaryModel(short, tasks("p"))
+    built.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="`segment_length` must be smaller than the number of"):
+        built.fit(np.ones((2, 5, 2)), np.ones((2, 3)), verbose=0)
     with pytest.raises(ValueError, match=r"`rnn` must name one .* there are \['lower', 'upper'\]"):
         ak.AuxiliaryModel(stacked(), tasks())
     with pytest.raises(ValueError, match="rnn='middle'; there are"):
@@ -279,6 +334,20 @@ def test_feature_extractor_reads_padded_characters():
     tokens = np.array([[3, 4, 0, 0], [1, 2, 3, 4]])
     found = ak.feature_extractor(classifier).predict(tokens, verbose=0)
     np.testing.assert_allclose(found, classifier.encoder(tokens, np.array([2, 4])), atol=1e-6)
+
+
+def test_feature_extractor_where_zero_is_a_character():
+    classifier = ak.AuxiliaryClassifier(
+        CLASSES, L.LSTM(6), 3, 8, 0.5, ak.TokenEmbedding(4, vocabulary=4)
+    )
+    classifier.build((None, TIME))
+    x = np.random.default_rng(0).integers(0, 4, (5, TIME))
+    encoders = [ak.feature_extractor(classifier, mask_zero=False, name=n) for n in ("a", "b")]
+    wanted = classifier.encoder(tf.constant(x, "int32"))
+    np.testing.assert_allclose(encoders[0].predict(x, verbose=0), wanted, atol=1e-6)
+    inputs = keras.Input((TIME,), dtype="int32")
+    both = keras.Model(inputs, L.Add()([encoder(inputs) for encoder in encoders]))
+    np.testing.assert_allclose(both.predict(x, verbose=0), 2 * wanted, atol=1e-6)
 
 
 def test_feature_extractor_refuses():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -12,7 +13,7 @@ import tensorflow as tf
 
 import aux_keras as ak
 from aux_keras.data import transforms
-from aux_keras.serving import predict, raw_inputs
+from aux_keras.serving import onnx_graph, predict, raw_inputs
 from aux_keras.serving.export import export_model
 
 L = keras.layers
@@ -138,19 +139,27 @@ def test_streaming_a_million_steps_takes_no_more_memory(tmp_path):
     """Peak memory after a million steps is within 20 MiB of that after the first thousand."""
     export_model(classifier(), tmp_path / "exported")
     code = """
-import resource, sys
+import sys
 import tensorflow as tf
+
+def peak():  # of this process alone, in KiB; `getrusage` would tell that of pytest, if higher
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("VmHWM:"))
+
 loaded = tf.saved_model.load(sys.argv[1])
 chunk, state = tf.random.uniform((1, 1000, 1)), loaded.initial_state(tf.constant(1))["state"]
 for i in range(1000):
     state = loaded.stream(chunk, state)["state"]
     if i in (0, 999):
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+        print(peak())
+leak = tf.ones(8 << 20)  # 32 MiB: what is measured can grow
+print(peak())
 """
     command = [sys.executable, "-c", code, str(tmp_path / "exported")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    first, last = map(int, done.stdout.split())
+    first, last, leaked = map(int, done.stdout.split())
     assert last - first <= 20 * 1024, f"{first} to {last} KiB"
+    assert leaked - first > 20 * 1024
 
 
 def test_the_classifier_alone_is_exported(tmp_path):
@@ -172,24 +181,40 @@ def test_mixed_precision_is_served(tmp_path):
     np.testing.assert_allclose(answer, live(model, tokens, lengths), atol=0.02)
 
 
-def test_onnx_gives_the_same(tmp_path):
+@pytest.mark.parametrize("kind", ["lstm", "gru", "irnn"])
+@pytest.mark.parametrize("characters", [False, True], ids=["real", "characters"])
+def test_onnx_gives_the_same(kind, characters, tmp_path):
     import onnxruntime
 
-    for characters in (False, True):
-        model, path = classifier(characters=characters), tmp_path / f"{characters}.onnx"
-        export_model(model, path, format="onnx")
-        session = onnxruntime.InferenceSession(str(path))
-        rng = np.random.default_rng(0)
-        for batch, time in ((1, 1), (7, 100), (3, 784)):
-            tokens = sequences(batch, time)
-            if characters:
-                tokens = rng.integers(0, transforms.VOCABULARY, (batch, time), dtype="int32")
-            lengths = rng.integers(1, time, batch, "int32", endpoint=True)
-            given = {"tokens": tokens, "lengths": lengths}
-            probabilities, labels = session.run(["probabilities", "labels"], given)
-            wanted = live(model, tokens, lengths)
-            np.testing.assert_allclose(probabilities, wanted, atol=1e-5)
-            assert np.all(labels == wanted.argmax(axis=1))
+    model, path = classifier(kind, characters), tmp_path / "model.onnx"
+    export_model(model, path, format="onnx")
+    session = onnxruntime.InferenceSession(str(path))
+    rng = np.random.default_rng(0)
+    for batch, time in ((1, 1), (7, 100), (3, 784)):
+        tokens = sequences(batch, time)
+        if characters:
+            tokens = rng.integers(0, transforms.VOCABULARY, (batch, time), dtype="int32")
+        lengths = rng.integers(1, time, batch, "int32", endpoint=True)
+        given = {"tokens": tokens, "lengths": lengths}
+        probabilities, labels = session.run(["probabilities", "labels"], given)
+        wanted = live(model, tokens, lengths)
+        np.testing.assert_allclose(probabilities, wanted, atol=1e-5)
+        assert np.all(labels == wanted.argmax(axis=1))
+
+
+@pytest.mark.parametrize("kind", ["urnn", "transformer", "half"])
+def test_onnx_is_refused_where_it_would_be_wrong(kind, tmp_path):
+    model = classifier(dtype="mixed_bfloat16") if kind == "half" else classifier(kind)
+    with pytest.raises(ValueError, match="`format='onnx'`"):
+        export_model(model, tmp_path / "model.onnx", format="onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_onnx_that_differs_is_not_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(onnx_graph, "_difference", lambda *_: 2e-5)
+    with pytest.raises(ValueError, match="probabilities differ by 2e-05"):
+        export_model(classifier(), tmp_path / "model.onnx", format="onnx")
+    assert not list(tmp_path.iterdir())
 
 
 IMAGES = {"image_shape": [8, 8, 1], "scale": 255, "order": None, "label_names": list("abcdefghij")}
@@ -264,6 +289,11 @@ REFUSED = {
                  "`lengths` must be from 1"),
     "empty": (lambda f: f["serve"](tokens=tf.zeros((1, 5, 1)), lengths=tf.constant([0])),
               "`lengths` must be from 1"),
+    "lengths": (lambda f: f["serve"](tokens=tf.zeros((1, 5, 1)), lengths=tf.constant(5)),
+                "lengths"),
+    "nan state": (lambda f: f["stream"](tokens=tf.zeros((1, 5, 1)), state=tf.fill((1, 48), np.nan)),
+                  "`state` must be finite"),
+    "one image": (lambda f: f["serve_raw"](images=tf.constant("nothing")), "images"),
     "nan": (lambda f: f["serve"](tokens=tf.fill((1, 5, 1), np.nan), lengths=tf.constant([5])),
             "`tokens` must be finite"),
     "rows": (lambda f: f["serve"](tokens=tf.zeros((2, 5, 1)), lengths=tf.constant([5])),
@@ -308,14 +338,41 @@ def test_export_refuses(tmp_path):
         export_model(model, tmp_path / "x", format="tflite")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").write_text("mine")
-    with pytest.raises(OSError, match="`path` must not exist"):
+    with pytest.raises(OSError, match="must not exist"):
         export_model(model, tmp_path / "full")
     with pytest.raises(ValueError, match="`model` must be a built"):
         export_model(keras.Sequential([L.Dense(1)]), tmp_path / "x")
     unbuilt = ak.AuxiliaryClassifier(2, L.LSTM(3), 1, None, 0.0)
-    with pytest.raises(ValueError, match="`model` must be a built"):
+    with pytest.raises(ValueError, match="`model` must be built"):
         export_model(unbuilt, tmp_path / "x")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["full"]
+
+
+BAD_PREPROCESSING = {
+    "scale missing": ({"image_shape": [8, 8, 1]}, "must have 'scale': a positive number"),
+    "shape": ({**IMAGES, "image_shape": [8, 8]}, "'image_shape': three positive integers"),
+    "channels": ({**IMAGES, "image_shape": [8, 8, 3]}, "3 features or characters for a model of 1"),
+    "order": ({**IMAGES, "order": [0, 1]}, "'order': None, or a permutation of 64 pixels"),
+    "names": ({**IMAGES, "label_names": ["a", "b"]}, "2 names for 10 classes"),
+    "upper case": ({**TEXTS, "alphabet": "ACGT"}, "none of them upper case"),
+    "length missing": ({"alphabet": "acgt"}, "'max_length': a positive integer"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_PREPROCESSING)
+def test_preprocessing_that_does_not_fit_is_refused(case, tmp_path):
+    preprocessing, message = BAD_PREPROCESSING[case]
+    with pytest.raises(ValueError, match=message):
+        export_model(classifier(preprocessing=preprocessing), tmp_path / "a" / "b")
+    assert not list(tmp_path.iterdir())
+
+
+def test_export_command_names_what_it_cannot_read(tmp_path):
+    (tmp_path / "model.keras").write_bytes(b"PK but no archive")
+    done = command("export", f"--workdir={tmp_path}", f"--output={tmp_path / 'out'}")
+    last = done.stderr.splitlines()[-1]
+    assert done.returncode == 1 and last.startswith("export: error: ") and "model.keras" in last
+    assert not (tmp_path / "out").exists()
 
 
 def command(module, *arguments, stdin=None):
@@ -350,6 +407,12 @@ def test_predict_command_on_images(tmp_path):
     for name in ("2b.png: Unknown image", "2c.png: Input is empty", "missing.png: "):
         assert name in done.stderr
     assert "4 classified, 3 failed" in done.stderr
+    option = f"--model={tmp_path / 'exported'}"
+    for names, failed in (("\n", "an empty name: "), ("", "stdin: ")):
+        done = command("predict", option, "-", stdin=names)
+        assert done.returncode == 1 and f"{failed}there is no name of a file" in done.stderr
+    done = command("predict", option, "--stream", stdin="text")
+    assert done.returncode == 1 and not done.stdout
 
 
 def test_predict_command_on_texts(tmp_path):
@@ -364,11 +427,18 @@ def test_predict_command_on_texts(tmp_path):
     assert done.stdout.splitlines()[0] == "input\tlabel\tprobability"
     names = [line.split("\t")[0] for line in done.stdout.splitlines()[1:]]
     assert names == [f"{tmp_path / 'texts.txt'}:1", f"{tmp_path / 'texts.txt'}:3"]
-    assert done.returncode == 1 and "texts.txt:2: there is no character" in done.stderr
+    assert done.returncode == 1 and "texts.txt:2: there is no text" in done.stderr
     piped = command("predict", option, "-", stdin="first text\nA third, which is too long for it")
     assert piped.returncode == 0
     ours = [line.split("\t")[1:] for line in done.stdout.splitlines()]
     assert [line.split("\t")[1:] for line in piped.stdout.splitlines()] == ours
+    (tmp_path / "binary").write_bytes(b"\x89PNG\r\n\x00\x01\nplain text\n\xff\xfe\n")
+    done = command("predict", option, tmp_path / "binary")
+    assert done.returncode == 1 and [
+        r.split("\t")[0][-2:] for r in done.stdout.splitlines()[1:]
+    ] == [":3"]
+    for message in (":1: this line is not UTF-8", ":2: there is no text", ":4: this line is not"):
+        assert message in done.stderr
     streamed = command("predict", option, "--stream", stdin="a text that goes on and on")
     assert streamed.stdout.splitlines()[-1].startswith("26 characters\t")
     assert streamed.returncode == 0
@@ -379,7 +449,7 @@ def test_predict_answers_lines_as_they_come(tmp_path):
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONPATH": ROOT}
     process = subprocess.Popen(
         [sys.executable, "-m", "aux_keras.serving.predict", f"--model={tmp_path / 'exported'}"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=environment,
     )  # fmt: skip
     with process:
@@ -388,8 +458,9 @@ def test_predict_answers_lines_as_they_come(tmp_path):
             process.stdin.write(f"line {i}\n")
             process.stdin.flush()
             assert process.stdout.readline().startswith(f"stdin:{i + 1}\t")
-        process.stdin.close()
-    assert process.returncode == 0
+        process.send_signal(signal.SIGINT)
+        assert "Traceback" not in process.stderr.read()
+    assert process.returncode == 130
 
 
 def test_predict_refuses_models(tmp_path):

@@ -43,7 +43,7 @@ class AnchorSampler(keras.layers.Layer):
         seed: int, seed of the draws when `key` is not given.
 
     Call arguments:
-        lengths: `(batch,)` int32, numbers of valid tokens, at least 1.
+        lengths: `(batch,)` int32, numbers of valid tokens.
         key: `(2,)` int32, see `randomness`; by default a new one at every call.
 
     Returns:
@@ -71,7 +71,8 @@ class AnchorSampler(keras.layers.Layer):
     def call(self, lengths, key=None):
         if key is None:
             key = tf.cast(self.seed_generator.next(), tf.int32)
-        total = tf.repeat(tf.cast(lengths, tf.int32)[:, None], self.num_anchors, axis=1)
+        total = tf.maximum(tf.cast(lengths, tf.int32), 1)  # all masked: one token, no segment
+        total = tf.repeat(total[:, None], self.num_anchors, axis=1)
         room = total - 2 if self.placement == "past" else total - 1
         length = tf.clip_by_value(room, 0, self.segment_length)
         first, last = self.anchor_range(total, length)

@@ -1,5 +1,7 @@
 """Checks of arguments that several layers take."""
 
+import keras
+
 
 def check_positive(name, value):
     """Returns a positive integer, or raises a `ValueError` that names the argument."""
@@ -13,6 +15,12 @@ def check_rate(name, value):
     if not 0 <= value < 1:
         raise ValueError(f"`{name}` must be in [0, 1). Received: {name}={value}")
     return value
+
+
+def is_cell(value):
+    """Whether a value is a Keras RNN cell, and not a whole RNN layer."""
+    parts = ("state_size", "output_size", "get_initial_state")
+    return not isinstance(value, keras.layers.RNN) and all(hasattr(value, p) for p in parts)
 
 
 def check_truncation(name, value):

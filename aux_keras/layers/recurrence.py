@@ -99,7 +99,8 @@ class CellRecurrence:
         if tf.nest.is_nested(self.cell.state_size):
             states = tf.nest.pack_sequence_as(self.cell.state_size, states)
         output, states = self.cell(features, states)
-        return (output, *tf.nest.flatten(states))
+        # A cell made under another dtype policy returns what that one says.
+        return tuple(tf.cast(s, self.dtype) for s in (output, *tf.nest.flatten(states)))
 
     def scan(self, inputs, record, lengths, cut=None, returns="states"):
         steps = inputs.shape[0] or tf.shape(inputs)[0]

@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from aux_keras.layers import lstm_scan, recurrence
-from aux_keras.layers.arguments import check_truncation
+from aux_keras.layers.arguments import check_truncation, is_cell
 from aux_keras.layers.scheduled_sampling import FEEDBACKS, choose, own_token
 from aux_keras.layers.token_readout import TokenReadout, feed_forward, feed_forward_over_time
 
@@ -78,8 +78,8 @@ class SegmentDecoder(keras.layers.Layer):
         `(rows, l, features)`, the predicted tokens; of characters, the logits.
 
     Raises:
-        ValueError: if `cells` is empty, `feedback` is unknown, the bottom cell has another
-            number of states than the main RNN, or `uniform` is missing.
+        ValueError: if `cells` is no list of cells, `feedback` is unknown, the bottom cell has
+            another number of states than the main RNN, or `uniform` is missing.
     """
 
     def __init__(
@@ -87,8 +87,11 @@ class SegmentDecoder(keras.layers.Layer):
         feedback="sample", feedback_gradient=False, **kwargs,
     ):  # fmt: skip
         super().__init__(autocast=False, **kwargs)  # half precision would round `uniform`
-        if not cells:
-            raise ValueError(f"`cells` must hold at least one RNN cell. Received: {cells=}")
+        if not isinstance(cells, (list, tuple)) or not cells or not all(map(is_cell, cells)):
+            raise ValueError(
+                "`cells` must be a list of at least one RNN cell, such as "
+                f"[keras.layers.LSTMCell(128)]. Received: {cells=}"
+            )
         if feedback not in FEEDBACKS:
             raise ValueError(f"`feedback` must be one of {FEEDBACKS}. Received: {feedback=}")
         self.cells = list(cells)
@@ -178,7 +181,7 @@ class SegmentDecoder(keras.layers.Layer):
         Returns:
             `(rows, time, features)`.
         """
-        stack = self._recurrences(None)
+        stack, inputs = self._recurrences(None), tf.cast(inputs, self.compute_dtype)
         records = [cell.first(tf.shape(inputs)[1]) for cell in stack]
         return self._predict(stack, records, inputs, self.readout.weights_with(drop_mask))
 

@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from aux_keras.layers import recurrence
-from aux_keras.layers.arguments import check_truncation
+from aux_keras.layers.arguments import check_truncation, is_cell
 from aux_keras.layers.padding import valid_lengths
 
 
@@ -105,12 +105,11 @@ REFUSED = ("go_backwards", "stateful", "dropout", "recurrent_dropout")
 def check_cell(rnn, refused=REFUSED):
     """The cell of an RNN layer, or the cell itself; refuses what cannot be truncated."""
     cell = rnn.cell if isinstance(rnn, keras.layers.RNN) else rnn
-    for name in ("state_size", "output_size", "get_initial_state"):
-        if not hasattr(cell, name):
-            raise ValueError(
-                "`rnn` must be a Keras RNN layer (keras.layers.LSTM, GRU, SimpleRNN, RNN) or "
-                f"a Keras RNN cell. Received: rnn={rnn!r}"
-            )
+    if not is_cell(cell):
+        raise ValueError(
+            "`rnn` must be a Keras RNN layer (keras.layers.LSTM, GRU, SimpleRNN, RNN) or a "
+            f"Keras RNN cell. Received: rnn={rnn!r}"
+        )
     for name in refused:
         if getattr(rnn, name, False) or getattr(cell, name, False):
             raise ValueError(

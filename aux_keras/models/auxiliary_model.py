@@ -10,6 +10,7 @@ from aux_keras.layers.padding import valid_lengths
 from aux_keras.layers.recurrence import make_recurrence
 from aux_keras.layers.token_embedding import TokenEmbedding
 from aux_keras.layers.truncated_rnn import check_cell
+from aux_keras.models import input_checks
 from aux_keras.models.auxiliary_training import AuxiliaryTraining
 
 
@@ -70,7 +71,7 @@ class AuxiliaryModel(AuxiliaryTraining):
         )  # fmt: skip
         if not isinstance(model, keras.Model) or not model.built:
             raise ValueError(f"`model` must be a built keras.Model. Received: model={model!r}")
-        for task in auxiliary:
+        for task in self.auxiliary:
             if not isinstance(task, AuxiliaryTask):
                 raise ValueError(
                     f"`auxiliary` must hold Reconstruction and Prediction. Received: {task!r}"
@@ -130,7 +131,9 @@ class AuxiliaryModel(AuxiliaryTraining):
                 f"{features.shape[1]} time steps for {tokens.shape[1]} tokens"
             )
         lengths = None
-        if mask is not None:  # the layer passes over what is masked, wherever it is
+        if mask is None:  # nothing makes a sequence shorter
+            input_checks.check_segments(self.active_tasks(), tokens.shape[1])
+        else:  # the layer passes over what is masked, wherever it is
             order = tf.argsort(tf.cast(mask, tf.int32), axis=1, direction="DESCENDING", stable=True)
             tokens, features = (tf.gather(t, order, batch_dims=1) for t in (tokens, features))
             lengths = tf.reduce_sum(tf.cast(mask, tf.int32), axis=1)
@@ -188,7 +191,7 @@ def is_shape(value):
 
 
 def every_layer(model):
-    """The layers of a model, also those inside the models and wrappers in it."""
+    """The layers of a model, also those inside the models in it."""
     for layer in model.layers:
         yield layer
         if isinstance(layer, keras.Model):

@@ -28,11 +28,18 @@ class AuxiliaryTraining(ClockedModel):
             tokens to their own outputs; None to feed true tokens always.
 
     Raises:
-        ValueError: on names that are not distinct, or fewer than one step.
+        ValueError: on what is no list of new losses, names that are not distinct, or fewer than
+            one step.
     """
 
     def __init__(self, *arguments, auxiliary, auxiliary_weight, sampling_decay_steps, **kwargs):
         super().__init__(*arguments, **kwargs)
+        a_list = isinstance(auxiliary, (list, tuple))
+        if not a_list or any(getattr(task, "built", True) for task in auxiliary):
+            raise ValueError(
+                "`auxiliary` must be a list of losses, such as Reconstruction, each made for this "
+                f"model alone. Received: {auxiliary!r}"
+            )
         names = [task.name for task in auxiliary]
         if len(set(names)) < len(names):
             raise ValueError(f"`auxiliary` needs distinct names. Received: {names}")
@@ -105,7 +112,7 @@ class AuxiliaryTraining(ClockedModel):
         named = {f"{t.name}_loss": loss for t, loss in zip(self.active_tasks(), losses)}
         named["auxiliary_loss"] = sum(losses)
         if self.pretraining:
-            named["loss"] = named["auxiliary_loss"] + sum(self.losses)
+            named["loss"] = named["auxiliary_loss"]
             return named["loss"] / replicas, named
         loss, supervised = super().losses_of(x, y, y_pred, sample_weight, auxiliary)
         weighted = self.auxiliary_weight * named["auxiliary_loss"]
@@ -131,11 +138,11 @@ class AuxiliaryTraining(ClockedModel):
         super().compile(optimizer=optimizer, loss=loss, **arguments)
         self._kept = _Kept(optimizer=optimizer, loss=loss, **arguments)
 
-    def pretrain(self, x, optimizer=None, **fit_arguments):
+    def pretrain(self, x, *, optimizer=None, **fit_arguments):
         """Phase 1 (section 3.3): trains on the auxiliary losses alone, without labels.
 
-        The classifier does not move. Afterwards the model is compiled as before, with
-        the optimizer given to `compile` and its fresh slots.
+        The classifier does not move, and regularizers rest. Afterwards the model is compiled
+        as before, with the optimizer given to `compile` and its fresh slots.
 
         Args:
             x: what `fit` takes; labels are ignored.

@@ -5,18 +5,23 @@ import keras
 from aux_keras.models.auxiliary_classifier import AuxiliaryClassifier
 
 
-def feature_extractor(classifier, trainable=False, return_sequences=False):
+def feature_extractor(
+    classifier, trainable=False, return_sequences=False, mask_zero=True, name="encoder"
+):
     """A copy of a classifier's RNN, made of stock Keras layers, for other models.
 
     The embedding becomes a `keras.layers.Dense` or, for characters, a
-    `keras.layers.Embedding` that masks the padding 0; the RNN is a layer of the kind that the
-    classifier was made with. Weights are copied; back-propagation is not truncated.
+    `keras.layers.Embedding`; the RNN is a layer of the kind that the classifier was made with.
+    Weights are copied; back-propagation is not truncated. Of real tokens every time step is
+    read: nothing marks padding.
 
     Args:
         classifier: a built `AuxiliaryClassifier`, of which pretraining is enough; that of a
             run is `keras.models.load_model("DIR/model.keras")`.
         trainable: bool, whether the copied weights are trained further.
         return_sequences: bool, whether to return every output instead of the last.
+        mask_zero: bool, whether the character 0 is padding, as in our texts, and masked.
+        name: name of the copy.
 
     Returns:
         `keras.Model` from `(batch, time, features)`, or `(batch, time)` characters, to
@@ -51,7 +56,7 @@ def feature_extractor(classifier, trainable=False, return_sequences=False):
             keras.layers.Dense(embedding.units, **options)
             if classifier.vocabulary is None
             else keras.layers.Embedding(
-                classifier.vocabulary, embedding.units, mask_zero=True, **options
+                classifier.vocabulary, embedding.units, mask_zero=mask_zero, **options
             )
         )
         outputs = layer(outputs)
@@ -66,6 +71,6 @@ def feature_extractor(classifier, trainable=False, return_sequences=False):
     copies.append((layer, rnn))
     for copy, original in copies:
         copy.set_weights(original.get_weights())
-    model = keras.Model(inputs, outputs, name="encoder")
+    model = keras.Model(inputs, outputs, name=name)
     model.trainable = trainable
     return model

@@ -28,7 +28,8 @@ CHARACTER = (
 class CheckedModel(keras.Model):
     """A model whose `fit`, `evaluate` and `predict` check arrays and `tf.data` on the way in.
 
-    Subclasses set `classes`, and `vocabulary`, the number of different characters or None.
+    Subclasses set `classes`; `vocabulary`, the number of different characters or None; and once
+    built `features`, the width of real tokens.
     """
 
     def fit(self, x=None, y=None, *arguments, **options):
@@ -109,6 +110,12 @@ def checked(x, y, model):
     if isinstance(x, (np.ndarray, tf.Tensor, dict)):
         shapes = {k: np.shape(v) for k, v in x.items()} if isinstance(x, dict) else np.shape(x)
         check_shapes(shapes, model.vocabulary)
+        shape = shapes["tokens"] if isinstance(x, dict) else shapes
+        if model.built and model.vocabulary is None and shape[-1] != model.features:
+            raise ValueError(
+                f"`tokens` must have the {model.features} features that the model was built for. "
+                f"Received: shape={tuple(shape)}"
+            )
         tokens = np.asarray(x["tokens"] if isinstance(x, dict) else x)
         if not np.all(np.isfinite(tokens)):
             raise ValueError(NOT_FINITE)

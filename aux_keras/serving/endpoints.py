@@ -29,20 +29,35 @@ class Endpoints:
         checks: bool, whether the functions check what they are given.
 
     Raises:
-        ValueError: if the model is not built, or none of ours.
+        ValueError: if the model is not built, or none of ours, or its `preprocessing` does not
+            fit it.
     """
 
     def __init__(self, model, checks=True):
-        if not (isinstance(model, SequenceClassifier) and model.built):
+        if not isinstance(model, SequenceClassifier):
             raise ValueError(
-                "`model` must be a built AuxiliaryClassifier or TransformerClassifier: fit it, "
-                f"or call `build`. Received: model={model!r}"
+                "`model` must be a built AuxiliaryClassifier or TransformerClassifier; other "
+                "Keras models, also one that AuxiliaryModel has trained, have an `export` of their "
+                f"own. Received: model={model!r}"
             )
+        if not model.built:
+            raise ValueError(f"`model` must be built: fit it, or call `build`. Received: {model!r}")
         self.model, self.checks = model, checks
         self.recurrent = isinstance(model, AuxiliaryClassifier)
         self.raw = raw_inputs.of(model.preprocessing)
-        names = (model.preprocessing or {}).get("label_names")
-        self.names = [str(name) for name in names or range(model.classes)]
+        width = model.vocabulary or model.features
+        if self.raw is not None and self.raw.width != width:
+            raise ValueError(
+                "`preprocessing` must make tokens as the model reads them. Received: "
+                f"{self.raw.width} features or characters for a model of {width}"
+            )
+        names = (model.preprocessing or {}).get("label_names") or range(model.classes)
+        if len(names) != model.classes:
+            raise ValueError(
+                "`preprocessing` must have a name for every class in 'label_names'. Received: "
+                f"{len(names)} names for {model.classes} classes"
+            )
+        self.names = [str(name) for name in names]
 
     def functions(self):
         """`(function, specifications of its arguments)` by name."""
@@ -72,6 +87,7 @@ class Endpoints:
     def serve(self, tokens, lengths):
         """Whole sequences, padded behind."""
         tokens = self.checked(tokens)
+        lengths = tf.ensure_shape(lengths, (None,), name="lengths")
         lengths = self.check(
             lengths, tf.shape(lengths)[0] == tf.shape(tokens)[0],
             "`lengths` must have an entry for every sequence. Received: entries",
@@ -93,6 +109,8 @@ class Endpoints:
             "`state` must have a row for every sequence. Received: rows", tf.shape(state)[0],
             "for sequences", tf.shape(tokens)[0],
         )  # fmt: skip
+        finite = tf.math.is_finite(state)
+        state = self.check(state, finite, "`state` must be finite. Received: NaN or infinity in it")
         parts = tf.split(state, widths, axis=-1)
         record = tuple(tf.cast(part, self.model.compute_dtype) for part in parts)
         record = self.read(tokens, record, tf.fill([tf.shape(tokens)[0]], tf.shape(tokens)[1]))
@@ -100,6 +118,7 @@ class Endpoints:
 
     def initial_state(self, batch_size):
         """The state before the first token."""
+        batch_size = tf.ensure_shape(batch_size, (), name="batch_size")
         batch_size = self.check(
             batch_size, batch_size >= 0, "`batch_size` must not be negative. Received:", batch_size
         )
@@ -107,12 +126,12 @@ class Endpoints:
 
     def serve_raw(self, raw):
         """Images or texts as they are in files."""
-        answer = self.serve(*self.raw.prepare(raw))
+        answer = self.serve(*self.raw.prepare(tf.ensure_shape(raw, (None,), name=self.raw.name)))
         return {**answer, "names": tf.gather(tf.constant(self.names), answer["labels"])}
 
     def encode(self, raw):
         """Images or texts as tokens; texts are neither stripped nor cut."""
-        tokens, lengths = self.raw.encode(raw)
+        tokens, lengths = self.raw.encode(tf.ensure_shape(raw, (None,), name=self.raw.name))
         return {"tokens": tokens, "lengths": lengths}
 
     def label_names(self):

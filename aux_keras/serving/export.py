@@ -9,8 +9,10 @@ import pathlib
 import shutil
 import sys
 import uuid
+import zipfile
 
 import keras
+import tensorflow as tf
 
 from aux_keras.serving import onnx_graph
 from aux_keras.serving.endpoints import Endpoints
@@ -29,7 +31,8 @@ def export_model(model, path, format="saved_model"):
             `"onnx"`, `serve` alone, which needs the extra `onnx`.
 
     Raises:
-        ValueError: on another format, or a model that is not built.
+        ValueError: on another format, a model that is not built or that ONNX cannot express,
+            or a `preprocessing` that does not fit it.
         OSError: if `path` cannot be written, or holds something.
         ImportError: if what writes ONNX is not installed.
 
@@ -43,9 +46,12 @@ def export_model(model, path, format="saved_model"):
     """
     if format not in FORMATS:
         raise ValueError(f"`format` must be one of {FORMATS}. Received: {format=}")
-    path = pathlib.Path(path)
-    if path.is_file() or (path.is_dir() and any(path.iterdir())):
-        raise FileExistsError(f"`path` must not exist, or be an empty folder. Received: {path}")
+    Endpoints(model)  # refuses a model before anything is made
+    path = pathlib.Path(path).resolve()
+    empty = format == "saved_model" and path.is_dir() and not any(path.iterdir())
+    if path.exists() and not empty:
+        what = "must not exist" if format == "onnx" else "must not exist, or be an empty folder"
+        raise FileExistsError(f"the path to write {what}. Received: {path}")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"unfinished-{uuid.uuid4().hex}")
     try:
@@ -82,10 +88,15 @@ def main():
     try:
         if not model.exists():
             raise FileNotFoundError(f"`--workdir` must be the folder of a finished run: no {model}")
-        loaded = keras.models.load_model(model, compile=False)
+        try:
+            loaded = keras.models.load_model(model, compile=False)
+        except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{model} cannot be read as a model: {error}") from error
         export_model(loaded, arguments.output, arguments.format)
     except (ValueError, OSError, ImportError) as error:
         sys.exit(f"export: error: {error}")
+    except tf.errors.OpError as error:
+        sys.exit(f"export: error: {error.message}")
     print(f"Written: {arguments.output}", file=sys.stderr)
 
 

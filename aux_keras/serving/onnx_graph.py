@@ -1,29 +1,64 @@
 """A classifier as an ONNX graph."""
 
 import importlib
+import logging
 
+import numpy as np
 import tensorflow as tf
 
 from aux_keras.serving.endpoints import Endpoints
 
 OPSET = 18
+PROBES = ((1, 1), (3, 7), (2, 48))  # batch, time
 
 
 def write(model, path):
     """Writes `serve` of a built classifier; ONNX has no checks, what is refused is not.
 
-    Inputs `tokens` `(batch, time, features)` or `(batch, time)` and `lengths` `(batch,)`,
-    outputs `probabilities` and `labels`, batch and time free.
+    Inputs `tokens` `(batch, time, features)` float32 or `(batch, time)` int32 and `lengths`
+    `(batch,)` int32, outputs `probabilities` and `labels`; batch, from 1 on, and time free. The
+    file is run by onnxruntime and compared with the model before it is kept.
 
     Raises:
-        ImportError: if tf2onnx is not installed.
+        ImportError: if tf2onnx or onnxruntime is not installed.
+        ValueError: if ONNX cannot express the model: half precision, a uRNN, attention.
     """
-    try:
-        tf2onnx = importlib.import_module("tf2onnx")
-    except ImportError as error:
-        raise ImportError("`format='onnx'` needs tf2onnx: pip install 'aux_keras[onnx]'") from error
+    tf2onnx, onnxruntime = (_optional(name) for name in ("tf2onnx", "onnxruntime"))
+    if model.compute_dtype != "float32":
+        raise ValueError(f"`format='onnx'` needs a float32 model. Received: {model.compute_dtype}")
     endpoints = Endpoints(model, checks=False)
     function, specs = endpoints.functions()["serve"]
-    tf2onnx.convert.from_function(
-        tf.function(function, input_signature=specs), specs, opset=OPSET, output_path=str(path)
-    )
+    function = tf.function(function, input_signature=specs)
+    logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)  # the comparison finds what it logs
+    try:
+        tf2onnx.convert.from_function(function, specs, opset=OPSET, output_path=str(path))
+        onnxruntime.set_default_logger_severity(4)
+        session = onnxruntime.InferenceSession(str(path))
+        apart = max(_difference(session, function, endpoints, *probe) for probe in PROBES)
+    except Exception as error:  # both raise whatever they stumble over
+        line = str(error).strip().splitlines() or [type(error).__name__]
+        raise ValueError(f"`format='onnx'` cannot express this model: {line[0][:200]}") from error
+    if not apart <= 1e-5:
+        raise ValueError(
+            "`format='onnx'` cannot express this model: onnxruntime's probabilities differ "
+            f"by {apart:.2g}"
+        )
+
+
+def _optional(name):
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ImportError(f"`format='onnx'` needs {name}: pip install 'aux_keras[onnx]'") from error
+
+
+def _difference(session, function, endpoints, batch, time):
+    """Largest difference of probabilities between the file and the model."""
+    rng, spec = np.random.default_rng(0), endpoints.tokens_spec()
+    lengths = rng.integers(1, time, batch, "int32", endpoint=True)
+    if spec.dtype.is_integer:
+        tokens = rng.integers(0, endpoints.model.vocabulary, (batch, time), "int32")
+    else:
+        tokens = rng.random((batch, time, spec.shape[-1]), "float32")
+    (found,) = session.run(["probabilities"], {"tokens": tokens, "lengths": lengths})
+    return float(np.abs(found - function(tokens, lengths)["probabilities"]).max())

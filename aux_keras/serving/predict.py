@@ -34,7 +34,10 @@ class SavedClassifier:
 
     def __init__(self, path):
         if not (pathlib.Path(path) / "saved_model.pb").is_file():
-            raise ValueError(f"`--model` must be the folder of an exported model: {path} is none")
+            raise ValueError(
+                "`--model` must be the folder of an exported model, such as RUN/saved_model: there "
+                f"is no saved_model.pb in {path}"
+            )
         try:
             self.loaded = tf.saved_model.load(str(path))
         except Exception as error:  # what a damaged file raises depends on where it is damaged
@@ -58,6 +61,9 @@ class SavedClassifier:
         """Numbers of characters read so far and their probabilities, after each chunk of text."""
         if self.kind != "texts" or "stream" not in self.functions:
             raise ValueError("`--stream` needs a recurrent model of texts")
+        return self._stream(chunks)
+
+    def _stream(self, chunks):
         state = self.functions["initial_state"](batch_size=tf.constant(1))["state"]
         characters = 0
         for chunk in chunks:
@@ -100,10 +106,13 @@ class Report:
 
 def inputs(sources, kind):
     """`(name, bytes)` of everything that is to be classified, or `(name, exception)`."""
+    source = None
     for source in sources:
         path = pathlib.Path(source)
         try:
-            if source == STDIN and kind == "images":
+            if not source:
+                raise ValueError("there is no name of a file in it")
+            elif source == STDIN and kind == "images":
                 yield from inputs((line.rstrip("\n") for line in sys.stdin), kind)
             elif source == STDIN:
                 yield from lines("stdin", sys.stdin.buffer)
@@ -118,17 +127,21 @@ def inputs(sources, kind):
                 with open(path, "rb") as file:
                     yield from lines(source, file)
         except (OSError, ValueError) as error:
-            yield source, error
+            yield source or "an empty name", error
+    if source is None:
+        yield "stdin", ValueError("there is no name of a file in it")
 
 
 def lines(name, file):
-    """`(name:number, line)` of every line of a binary file."""
+    """`(name:number, line)` of every line of a binary file, or `(name:number, exception)`."""
     number = 0
     for number, line in enumerate(file, start=1):
-        if line.strip():
-            yield f"{name}:{number}", line
-        else:
-            yield f"{name}:{number}", ValueError("there is no character in this line")
+        try:
+            if b"\0" in line or not line.decode("utf-8").strip():
+                line = ValueError("there is no text in this line")
+        except UnicodeDecodeError:
+            line = ValueError("this line is not UTF-8")
+        yield f"{name}:{number}", line
     if number == 0:
         raise ValueError("there is no line in this file")
 
@@ -183,9 +196,10 @@ def main():
     sys.stdout.reconfigure(errors="backslashreplace")  # whatever the names of classes
     try:
         model = SavedClassifier(arguments.model)
+        stream = model.stream(chunks(sys.stdin.buffer)) if arguments.stream else None
         report = Report(model.names, arguments.format)
         if arguments.stream:
-            for characters, probabilities in model.stream(chunks(sys.stdin.buffer)):
+            for characters, probabilities in stream:
                 report.answer(f"{characters} characters", probabilities)
             if not report.done:
                 report.error("stdin", "there is no character in it")
@@ -197,6 +211,8 @@ def main():
     except BrokenPipeError:  # whoever reads has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except KeyboardInterrupt:  # the way to end an endless input
+        sys.exit(130)
     report.progress()
     sys.exit(report.failed > 0)
 

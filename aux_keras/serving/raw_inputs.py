@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from aux_keras.data import transforms
 
-DECODABLE = (1, 3, 4)  # channels that TensorFlow makes of any image file
+DECODABLE = (1, 3, 4)  # channels that TensorFlow makes of an image file
 
 
 def of(preprocessing):
@@ -17,22 +17,58 @@ def of(preprocessing):
 
     Returns:
         `RawImages` or `RawTexts`.
+
+    Raises:
+        ValueError: if a key of these is missing, or its value is no such thing.
     """
     given = preprocessing or {}
-    if given.get("image_shape") and given["image_shape"][-1] in DECODABLE:
-        return RawImages(given["image_shape"], given["scale"], given["order"])
-    if given.get("alphabet"):
-        return RawTexts(given["alphabet"], given["max_length"])
+    if "image_shape" in given:
+        shape = _value(given, "image_shape", "three positive integers", _is_shape)
+        scale = _value(given, "scale", "a positive number", lambda v: v > 0)
+        pixels = list(range(shape[0] * shape[1]))
+        order = _value(
+            {"order": None, **given}, "order", f"None, or a permutation of {len(pixels)} pixels",
+            lambda v: v is None or sorted(v) == pixels,
+        )  # fmt: skip
+        return RawImages(shape, scale, order) if shape[-1] in DECODABLE else None
+    if "alphabet" in given:
+        alphabet = _value(
+            given, "alphabet", "a string of different ASCII characters, none of them upper case",
+            lambda v: v.isascii() and v == v.lower() and 0 < len(v) == len(set(v)),
+        )  # fmt: skip
+        length = _value(given, "max_length", "a positive integer", lambda v: v % 1 == 0 < v)
+        return RawTexts(alphabet, length)
     return None
 
 
+def _is_shape(value):
+    return len(value) == 3 and all(isinstance(n, int) and n > 0 for n in value)
+
+
+def _value(given, key, expected, fits):
+    """`given[key]` if it fits, or a `ValueError` that says what is expected."""
+    try:
+        if fits(given[key]):
+            return given[key]
+    except (KeyError, TypeError, AttributeError):  # not there, or not even of that type
+        pass
+    received = f"{key}={given[key]!r}" if key in given else f"the keys {sorted(given)}"
+    raise ValueError(f"`preprocessing` must have {key!r}: {expected}. Received: {received}")
+
+
 class RawImages:
-    """PNG, JPEG, GIF or BMP files of any size, resized as in training."""
+    """PNG or JPEG files, of three channels also GIF, BMP or WebP; any size, resized as in
+    training."""
 
     name = "images"
 
     def __init__(self, shape, scale, order):
         self.shape, self.scale, self.order = tuple(shape), scale, order
+
+    @property
+    def width(self):
+        """Features of a token."""
+        return self.shape[-1]
 
     def encode(self, files):
         """`(batch,)` contents of files to `(batch, time, channels)` float32 and lengths."""
@@ -61,6 +97,11 @@ class RawTexts:
 
     def __init__(self, alphabet, max_length):
         self.alphabet, self.max_length = alphabet, max_length
+
+    @property
+    def width(self):
+        """Different characters: padding, the alphabet, anything else."""
+        return len(self.alphabet) + 2
 
     def encode(self, texts):
         """`(batch,)` pieces of text, as they are, to `(batch, time)` int32 and lengths."""
