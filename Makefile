@@ -19,13 +19,13 @@ lint: .venv/dev
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
-.venv/run: .venv/bin/python requirements.txt
+.venv/run: .venv/bin/python requirements.txt setup.py
 	$(BIN)/python -m pip install --quiet -r requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	touch $@
 
-.venv/dev: .venv/run requirements-dev.txt setup.py
+.venv/dev: .venv/run requirements-dev.txt
 	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
-	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	touch $@
 
 clean:

@@ -20,7 +20,10 @@ def _config_module():
 def main(arguments):
     """Runs the configuration of the flags; exits with 1 and one line if it cannot."""
     if len(arguments) > 1:
-        raise app.UsageError(f"Expected flags only. Received: {' '.join(arguments[1:])}")
+        sys.exit(
+            "train.py: error: Expected flags only, such as --flagfile=FILE. "
+            f"Received: {' '.join(arguments[1:])}"
+        )
     logging.set_verbosity(logging.WARNING)  # TensorFlow tells what it saves
     try:
         config.check_flagfiles(sys.argv[1:])

@@ -222,7 +222,7 @@ class _IntegerOrWord(flags.ArgumentParser):
     def __init__(self, words):
         super().__init__()
         self.words = words
-        self.syntactic_help = f"an integer, {' or '.join(words)}"
+        self.syntactic_help = f"{', '.join(['an integer', *words[:-1]])} or {words[-1]}"
 
     def parse(self, argument):
         if argument in self.words:

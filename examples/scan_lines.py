@@ -39,6 +39,8 @@ def main():
     parser.add_argument("--epochs", type=int, default=10)
     arguments = parser.parse_args()
     output = pathlib.Path(arguments.output)
+    if output.exists():
+        parser.error(f"--output must not exist: {output}")
     output.mkdir(parents=True)
 
     keras.utils.set_random_seed(0)

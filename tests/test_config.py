@@ -243,7 +243,7 @@ def test_help_lists_every_flag_without_importing_tensorflow():
         ("--supervised_truncation=2.5", "--supervised_truncation=2.5"),
         ("--supervised_truncation=-1", "`supervised_truncation` must be"),
         ("--method=x", "--method=x"),
-        ("stray", "Expected flags only. Received: stray"),
+        ("stray", "Expected flags only, such as --flagfile=FILE. Received: stray"),
     ],
 )  # fmt: skip
 def test_bad_flags_are_named_and_write_nothing(flag, message, tmp_path):

@@ -43,8 +43,11 @@ def classifier(kind="lstm", characters=False, **options):
     """A classifier whose probabilities are far from equal."""
     embedding = ak.TokenEmbedding(8, vocabulary=transforms.VOCABULARY if characters else None)
     common = dict(classes=10, classifier_units=16, drop_rate=0.5, embedding=embedding, **options)
-    if kind == "transformer":
-        blocks = [ak.TransformerBlock(ak.SelfAttention(2), 16, drop_rate=0.1)]
+    if kind in ("transformer", "tdmca"):
+        attention = ak.SelfAttention(2)
+        if kind == "tdmca":
+            attention = ak.MemoryCompressedAttention(2, 3)
+        blocks = [ak.TransformerBlock(attention, 16, drop_rate=0.1)]
         model = ak.TransformerClassifier(blocks=blocks, input_drop_rate=0.1, **common)
     else:
         rnn = {
@@ -101,7 +104,7 @@ def test_without_keras_it_gives_the_same_probabilities(tmp_path):
     assert np.ptp(wanted["7_784_False"]) > 0.2  # not ten equal probabilities
 
 
-@pytest.mark.parametrize("kind", ["lstm", "gru", "irnn", "urnn", "transformer"])
+@pytest.mark.parametrize("kind", ["lstm", "gru", "irnn", "urnn", "transformer", "tdmca"])
 @pytest.mark.parametrize("characters", [False, True], ids=["real", "characters"])
 def test_every_model_is_served_as_it_is(kind, characters, tmp_path):
     model = classifier(kind, characters)
@@ -113,7 +116,7 @@ def test_every_model_is_served_as_it_is(kind, characters, tmp_path):
     answer = loaded.serve(tokens, lengths)
     np.testing.assert_allclose(answer["probabilities"], live(model, tokens, lengths), atol=1e-6)
     assert np.all(answer["labels"] == np.argmax(live(model, tokens, lengths), 1))
-    recurrent = kind != "transformer"
+    recurrent = kind not in ("transformer", "tdmca")
     assert ("stream" in loaded.signatures) == ("initial_state" in loaded.signatures) == recurrent
     assert "serve_raw" not in loaded.signatures  # without preprocessing
     assert loaded.signatures["label_names"]()["names"].numpy()[9] == b"9"
@@ -202,7 +205,7 @@ def test_onnx_gives_the_same(kind, characters, tmp_path):
         assert np.all(labels == wanted.argmax(axis=1))
 
 
-@pytest.mark.parametrize("kind", ["urnn", "transformer", "half"])
+@pytest.mark.parametrize("kind", ["urnn", "transformer", "tdmca", "half"])
 def test_onnx_is_refused_where_it_would_be_wrong(kind, tmp_path):
     model = classifier(dtype="mixed_bfloat16") if kind == "half" else classifier(kind)
     with pytest.raises(ValueError, match="`format='onnx'`"):
