@@ -29,15 +29,22 @@ def write(model, path):
     endpoints = Endpoints(model, checks=False)
     function, specs = endpoints.functions()["serve"]
     function = tf.function(function, input_signature=specs)
-    logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)  # the comparison finds what it logs
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what goes wrong is raised
+    logger = logging.getLogger("tf2onnx")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)  # the comparison finds what it warns of
     try:
         tf2onnx.convert.from_function(function, specs, opset=OPSET, output_path=str(path))
-        onnxruntime.set_default_logger_severity(4)
-        session = onnxruntime.InferenceSession(str(path))
+        session = onnxruntime.InferenceSession(str(path), options)
         apart = max(_difference(session, function, endpoints, *probe) for probe in PROBES)
+    except OSError:
+        raise
     except Exception as error:  # both raise whatever they stumble over
         line = str(error).strip().splitlines() or [type(error).__name__]
         raise ValueError(f"`format='onnx'` cannot express this model: {line[0][:200]}") from error
+    finally:
+        logger.setLevel(level)
     if not apart <= 1e-5:
         raise ValueError(
             "`format='onnx'` cannot express this model: onnxruntime's probabilities differ "
