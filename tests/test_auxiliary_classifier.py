@@ -196,6 +196,12 @@ def test_pretraining_needs_compile_and_an_auxiliary_loss():
         model("r").pretrain(*arrays())  # labels are none of its arguments
 
 
+def test_a_loss_of_logits_is_refused():
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    with pytest.raises(ValueError, match="`loss` must not set `from_logits`"):
+        model("r", compiled=False).compile("sgd", loss)
+
+
 def test_same_seed_same_run_and_other_seed_other_run():
     def train(seed):
         keras.utils.set_random_seed(1)
@@ -346,13 +352,20 @@ def test_bad_arguments_are_named(options, message):
     ("inputs", "message"),
     [
         (np.zeros((4, TIME), "f"), "`tokens` must be .batch, time, features."),
-        (np.zeros((4, TIME, 3), "f"), "`tokens` must have the 2 features"),
         ({"x": np.zeros((4, TIME, 1), "f")}, "`inputs` must have the keys 'tokens' and 'lengths'"),
     ],
 )
 def test_inputs_of_the_wrong_shape_are_named(inputs, message):
     with pytest.raises(ValueError, match=message):
         model("r").fit(inputs, np.zeros(4, int), verbose=0)
+
+
+def test_another_width_than_the_model_was_built_for_is_named():
+    built = model("r")
+    built.build((None, TIME, 2))
+    for call in (built.predict, lambda x: built.fit(x, np.zeros(4, int), verbose=0)):
+        with pytest.raises(ValueError, match="`tokens` must have the 2 features"):
+            call(np.zeros((4, TIME, 3), "f"))
 
 
 def test_weight_zero_leaves_the_auxiliary_losses_out():

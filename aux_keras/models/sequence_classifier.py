@@ -46,6 +46,19 @@ class SequenceClassifier(input_checks.CheckedModel, ClockedModel):
             classes, drop_rate, drop_per, output_initializer, dtype=policy, name="readout"
         )
 
+    def compile(self, optimizer="rmsprop", loss=None, **arguments):
+        """As `keras.Model.compile`.
+
+        Raises:
+            ValueError: if the loss expects logits.
+        """
+        if getattr(loss, "from_logits", False):
+            raise ValueError(
+                "`loss` must not set `from_logits`: the model returns probabilities. "
+                f"Received: {loss!r}"
+            )
+        super().compile(optimizer=optimizer, loss=loss, **arguments)
+
     @property
     def vocabulary(self):
         """Number of different characters; None if tokens are real."""
