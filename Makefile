@@ -9,7 +9,7 @@ demo: .venv/run
 	$(BIN)/python train.py --flagfile=configs/digits_r.cfg --workdir=runs/digits_r
 
 test: .venv/dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: .venv/dev
 	$(BIN)/ruff check .

@@ -206,6 +206,21 @@ def test_list_of_inputs_and_of_outputs():
     assert np.isfinite(history["auxiliary_loss"][0])
 
 
+def test_several_embeddings():
+    """A user's number beside a text: the decoders read through the text's table."""
+    text, user = keras.Input((TIME,), dtype="int32"), keras.Input((), dtype="int32")
+    h = L.LSTM(6)(L.Embedding(9, 4, name="characters")(text))
+    joined = L.Concatenate()([h, L.Embedding(30, 5, name="users")(user)])
+    model = keras.Model([text, user], L.Dense(CLASSES, activation="softmax")(joined))
+    with pytest.raises(ValueError, match=r"`embedding` must name one .*\['characters', 'users'\]"):
+        ak.AuxiliaryModel(model, tasks("r"), tokens=0).build([(None, TIME), (None,)])
+    built = ak.AuxiliaryModel(model, tasks("r"), embedding="characters", tokens=0)
+    built.compile("sgd", "sparse_categorical_crossentropy")
+    x = [np.random.default_rng(0).integers(1, 9, (4, TIME)), np.arange(4)]
+    assert np.isfinite(built.train_on_batch(x, np.zeros(4), return_dict=True)["auxiliary_loss"])
+    assert built.token_embedding().kernel is model.get_layer("characters").embeddings
+
+
 def test_what_is_masked_is_left_out_wherever_it_is():
     """Padded before (as `keras.utils.pad_sequences` does) or behind: equal auxiliary losses."""
     model = of_characters()

@@ -4,9 +4,12 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 SCRIPT = """
+import sys
 import numpy as np, keras, tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
@@ -17,8 +20,12 @@ def model():
     keras.utils.set_random_seed(1)
     task = ak.Reconstruction([LSTMCell(4)], 2, 3, 2, hidden_units=5, drop_rate=0.0,
                              placement="immediate")
-    built = ak.AuxiliaryClassifier(3, LSTM(4), 2, 5, 0.0, auxiliary=[task])
-    built.build((None, 4, 1))  # 4 tokens: one place for a segment of 3, so nothing is random
+    if sys.argv[1] == "classifier":
+        built = ak.AuxiliaryClassifier(3, LSTM(4), 2, 5, 0.0, auxiliary=[task])
+        built.build((None, 4, 1))  # 4 tokens: one place for a segment of 3, so nothing is random
+    else:
+        layers = [keras.Input((4, 1)), LSTM(4), keras.layers.Dense(3, "softmax")]
+        built = ak.AuxiliaryModel(keras.Sequential(layers), [task])
     built.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
     return built
 
@@ -42,8 +49,9 @@ print("equal")
 """
 
 
-def test_two_replicas_train_as_one_and_draw_apart():
+@pytest.mark.parametrize("model", ["classifier", "wrapped"])
+def test_two_replicas_train_as_one_and_draw_apart(model):
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-c", SCRIPT, model], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.stdout.endswith("equal\n"), done.stderr[-3000:]

@@ -97,7 +97,10 @@ def test_pretraining_alone_leaves_an_encoder(tmp_path):
     answer = served.serve(x, np.full(3, 64, "int32"))["probabilities"]
     np.testing.assert_allclose(answer, model.predict(x, verbose=0), atol=1e-6)
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert again.returncode == 1 and "`path` must not exist" in again.stderr.splitlines()[-1]
+    assert (
+        again.returncode == 1
+        and "must not exist, or be an empty folder" in again.stderr.splitlines()[-1]
+    )
     command[3] = f"--workdir={tmp_path}"
     nothing = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert nothing.returncode == 1 and "`--workdir` must be" in nothing.stderr.splitlines()[-1]

@@ -36,6 +36,7 @@ class AuxiliaryModel(AuxiliaryTraining):
         auxiliary: list of `Reconstruction` and `Prediction`, with distinct names.
         rnn: name of the recurrent layer, by default the only one; of a `Bidirectional` layer
             the one that reads forward is meant.
+        embedding: name of the characters' `keras.layers.Embedding`, by default the only one.
         tokens: key or position of the tokens, where the model has several inputs.
         auxiliary_weight: float; with 0 the auxiliary losses are used by `pretrain` alone.
         sampling_decay_steps: int, training steps in which the decoders go from true
@@ -45,7 +46,7 @@ class AuxiliaryModel(AuxiliaryTraining):
     Call arguments, Returns: those of the model.
 
     Raises:
-        ValueError: if the layer or the tokens cannot be found, or do not fit together.
+        ValueError: if the layers or the tokens cannot be found, or do not fit together.
 
     Example:
         >>> model = keras.Sequential([
@@ -62,7 +63,7 @@ class AuxiliaryModel(AuxiliaryTraining):
     """
 
     def __init__(
-        self, model, auxiliary, rnn=None, tokens=None, auxiliary_weight=1.0,
+        self, model, auxiliary, rnn=None, embedding=None, tokens=None, auxiliary_weight=1.0,
         sampling_decay_steps=None, **kwargs,
     ):  # fmt: skip
         super().__init__(
@@ -78,6 +79,7 @@ class AuxiliaryModel(AuxiliaryTraining):
                 )
         self.model = model
         self.rnn = rnn
+        self.embedding = embedding
         self.tokens = tokens
         check_cell(self.layer, refused=("go_backwards", "stateful"))
         shape = getattr(model, "input_shape", None)
@@ -86,8 +88,10 @@ class AuxiliaryModel(AuxiliaryTraining):
 
     @property
     def layer(self):
-        """The recurrent layer."""
-        return find_rnn(self.model, self.rnn)
+        """The recurrent layer; of a bidirectional one that which reads forward."""
+        kinds = (keras.layers.RNN, keras.layers.Bidirectional)
+        layer = find_layer(self.model, kinds, "recurrent layer", "rnn", self.rnn)
+        return getattr(layer, "forward_layer", layer)
 
     def build(self, inputs_shape):
         shape = self.tokens_of(inputs_shape)
@@ -159,14 +163,10 @@ class AuxiliaryModel(AuxiliaryTraining):
 
     def token_embedding(self):
         """The model's own table of characters, as the decoders read through it."""
-        layers = [x for x in every_layer(self.model) if isinstance(x, keras.layers.Embedding)]
-        if len(layers) != 1:
-            raise ValueError(
-                "`model` must have one keras.layers.Embedding, through which its characters go: "
-                f"tokens of shape (batch, time). Received: {[x.name for x in layers]}"
-            )
-        shared = TokenEmbedding(layers[0].output_dim, layers[0].input_dim)
-        shared.kernel, shared.built = layers[0].embeddings, True
+        kind, what = keras.layers.Embedding, "keras.layers.Embedding of tokens (batch, time)"
+        layer = find_layer(self.model, kind, what, "embedding", self.embedding)
+        shared = TokenEmbedding(layer.output_dim, layer.input_dim)
+        shared.kernel, shared.built = layer.embeddings, True
         return shared
 
     def get_config(self):
@@ -174,6 +174,7 @@ class AuxiliaryModel(AuxiliaryTraining):
             **super().get_config(),
             "model": keras.saving.serialize_keras_object(self.model),
             "rnn": self.rnn,
+            "embedding": self.embedding,
             "tokens": self.tokens,
         }
 
@@ -198,17 +199,16 @@ def every_layer(model):
             yield from every_layer(layer)
 
 
-def find_rnn(model, name=None):
-    """The recurrent layer of a model: the one of that name, or the only one."""
-    kinds = (keras.layers.RNN, keras.layers.Bidirectional)
+def find_layer(model, kinds, what, argument, name):
+    """The layer of these kinds in a model: the one of that name, or the only one."""
     found = [layer for layer in every_layer(model) if isinstance(layer, kinds)]
     named = [layer for layer in found if name in (None, layer.name)]
     if len(named) != 1:
         raise ValueError(
-            "`rnn` must name one recurrent layer of the model. Received: "
-            f"rnn={name!r}; there are {[layer.name for layer in found]}"
+            f"`{argument}` must name one {what} in the model. Received: "
+            f"{argument}={name!r}; there are {[layer.name for layer in found]}"
         )
-    return getattr(named[0], "forward_layer", named[0])
+    return named[0]
 
 
 @contextlib.contextmanager
