@@ -22,7 +22,8 @@ def _field(default, help, choices=None, least=None):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExperimentConfig:
-    """One run. The defaults are the paper's settings (sections 4.1 and 4.2).
+    """One run. The defaults are the paper's settings (sections 4.1 and 4.2), of the
+    Transformers those of `--method=transformer`.
 
     Raises:
         ValueError: if a value is of the wrong type or out of range, naming it.
@@ -112,7 +113,7 @@ class ExperimentConfig:
     feedback_gradient: bool = _field(False, "let gradient pass through fed-back outputs")
     pretrain_epochs: int = _field(100, "epochs of the auxiliary losses alone", least=0)
     pretrained: str | None = _field(
-        None, "folder of a run of the same model and seed whose pretraining to start from"
+        None, "folder of a finished run of the same network and seed: start from its pretraining"
     )
     epochs: int = _field(1000, "epochs of training", least=0)
     pretrain_steps: int | None = _field(None, "steps, instead of pretrain_epochs", least=0)
@@ -152,6 +153,13 @@ class ExperimentConfig:
             raise ValueError(
                 "`cell` must be left out: `method` names the whole network. "
                 f"Received: method={self.method!r}, cell={self.cell!r}"
+            )
+
+        if self.method in ("lm", "sa") and self.decoder_truncation != SAME:
+            raise ValueError(
+                f"`decoder_truncation` must be left out with method={self.method!r}, whose one "
+                "network is cut by `auxiliary_truncation`. Received: "
+                f"decoder_truncation={self.decoder_truncation!r}"
             )
 
     def buckets(self):
@@ -264,10 +272,11 @@ def check_flagfiles(arguments):
     Raises:
         ValueError: naming the file and the line.
     """
-    for argument in arguments:
-        if not argument.lstrip("-").startswith("flagfile="):
+    for argument, following in zip(arguments, [*arguments[1:], ""]):
+        flag, equals, value = argument.partition("=")
+        if flag not in ("-flagfile", "--flagfile"):
             continue
-        path = pathlib.Path(argument.split("=", 1)[1]).expanduser()
+        path = pathlib.Path(value if equals else following).expanduser()
         for number, line in enumerate(path.read_text().splitlines(), start=1):
             line = line.strip()
             if not line or line.startswith(("#", "//")):

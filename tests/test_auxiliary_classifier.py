@@ -243,6 +243,18 @@ def test_compiled_and_eager_steps_equal_the_traced_one(options):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
+def test_half_precision_keeps_its_scale_of_the_loss():
+    """Over several calls of `pretrain` with one optimizer, and in `fit` around them."""
+    built = model("r", dtype="mixed_float16")
+    given = built.optimizer
+    for phase in (1, 2):
+        built.pretrain(arrays()[0], optimizer=given, epochs=1, verbose=0)
+        assert built.optimizer is given and int(given.step_counter) == phase
+    built.fit(*arrays(), verbose=0)
+    built.pretrain(arrays()[0], epochs=1, verbose=0)
+    assert built.optimizer is given and int(given.step_counter) == 3
+
+
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_trains(policy):
     keras.config.set_dtype_policy(policy)

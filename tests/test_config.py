@@ -178,6 +178,7 @@ def test_one_value_keeps_its_name_all_the_way():
         (dict(irnn_stddev=0.0), "`irnn_stddev` must be positive and finite"),
         (dict(optimizer="adagrad"), "`optimizer` must be one of rmsprop, sgd, adam"),
         (dict(num_anchors=0), "`num_anchors` must be an integer of at least 1"),
+        (dict(method="sa", decoder_truncation=5), "`decoder_truncation` must be left out"),
     ],
 )
 def test_bad_values_are_named(values, message):
@@ -193,6 +194,9 @@ def test_characters_without_an_embedding_are_named():
 def test_segment_longer_than_the_sequence_is_named():
     with pytest.raises(ValueError, match="`segment_length` must be smaller"):
         factory.build(ExperimentConfig(segment_length=64), time=64, features=1, classes=10)
+    past = ExperimentConfig(segment_length=63, placement="past")  # and the anchor's token
+    with pytest.raises(ValueError, match="needs 65 of them. Received: segment_length=63"):
+        factory.build(past, time=64, features=1, classes=10)
 
 
 @pytest.mark.parametrize(
@@ -203,6 +207,8 @@ def test_flagfile_lines_that_absl_would_misread_are_refused(line, tmp_path):
     path.write_text(f"# a comment\n\n--seed=1\n{line}\n")
     with pytest.raises(ValueError, match="bad.cfg, line 4: expected `--name=value`"):
         configuration.check_flagfiles([f"--flagfile={path}"])
+    with pytest.raises(ValueError, match="bad.cfg, line 4: expected `--name=value`"):
+        configuration.check_flagfiles(["--seed=1", "--flagfile", str(path)])
 
 
 def test_differences_leave_out_places():

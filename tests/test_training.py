@@ -126,6 +126,51 @@ def test_killed_twice_and_resumed_ends_as_unbroken(tmp_path):
     assert_same_end(broken, unbroken)
 
 
+def small_run(workdir, **overrides):
+    """A short run of `digits_r` in this process, and its model."""
+    config = test_config.read(ROOT / "configs" / "digits_r.cfg")
+    small = dict(units=8, embedding_units=8, classifier_units=8, decoder_units=8, segment_length=12,
+                 train_examples=64, batch_size=32, pretrain_steps=3, steps=3)  # fmt: skip
+    loop.run(dataclasses.replace(config, workdir=str(workdir), **{**small, **overrides}))
+    return keras.models.load_model(workdir / folder.MODEL)
+
+
+def assert_same_model(one, other):
+    for a, b in zip(
+        one.weights + one.optimizer.variables, other.weights + other.optimizer.variables
+    ):
+        np.testing.assert_array_equal(a, b, err_msg=a.path)
+
+
+@pytest.mark.parametrize("steps", [3, 0], ids=["two phases", "pretraining alone"])
+def test_killed_after_its_last_step_ends_as_unbroken(steps, tmp_path):
+    unbroken = small_run(tmp_path / "unbroken", steps=steps)
+    assert int(unbroken.training_step) == 3 + steps
+    small_run(tmp_path / "broken", steps=steps)
+    for name in (folder.RESULT, folder.MODEL):
+        (tmp_path / "broken" / name).unlink()
+    assert_same_model(small_run(tmp_path / "broken", steps=steps), unbroken)
+    assert_same_end(tmp_path / "broken", tmp_path / "unbroken")
+
+
+def test_pretraining_of_another_run(tmp_path):
+    """Of a finished run the state before it saw labels is taken, trained further or not."""
+    pretrained = small_run(tmp_path / "pretraining", steps=0)
+    trained = small_run(tmp_path / "both")
+    for source in ("pretraining", "both"):
+        taken = small_run(tmp_path / f"from {source}", pretrained=str(tmp_path / source), steps=3)
+        assert_same_model(taken, trained)
+    taken = small_run(tmp_path / "again", pretrained=str(tmp_path / "both"), steps=1)
+    assert int(pretrained.training_step) == 3 and int(taken.training_step) == 4
+    with pytest.raises(ValueError, match="`pretrained` must be a run with --cell=irnn --seed=1"):
+        small_run(tmp_path / "x", pretrained=str(tmp_path / "both"), cell="irnn", seed=1)
+    for wrong in (dict(pretrained=str(tmp_path / "both"), units=9),
+                  dict(pretrained=str(tmp_path / "from both"))):  # fmt: skip
+        with pytest.raises(ValueError, match="a run of the same network with a checkpoint of its"):
+            small_run(tmp_path / "x", **wrong)
+    assert not (tmp_path / "x").exists()
+
+
 @REAL
 @pytest.mark.parametrize("flagfile", ["mnist_r", "mnist_p", "pmnist_lstm_300", "cifar_r_20x30"])
 def test_flagfiles_on_real_data(flagfile, tmp_path):

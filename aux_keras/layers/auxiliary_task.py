@@ -69,6 +69,11 @@ class AuxiliaryTask(keras.layers.Layer):
             check_truncation("decoder_truncation", decoder_truncation)
 
     @property
+    def shortest(self):
+        """Tokens of the shortest sequence with a segment of full length."""
+        return self.segment_length + (2 if self.placement == "past" else 1)
+
+    @property
     def inner_truncation(self):
         """The truncation inside the task's own network."""
         same = self.decoder_truncation == "same"

@@ -34,7 +34,7 @@ class LanguageModel(keras.layers.Layer):
     Reference: Dai & Le 2015, "Semi-supervised sequence learning".
     """
 
-    segment_length = 1  # the shortest sequence with a loss has two tokens
+    segment_length, shortest = 1, 2  # the shortest sequence with a loss has two tokens
 
     def __init__(
         self, truncation, hidden_units, drop_rate, drop_per="example", name="language_model",

@@ -136,13 +136,14 @@ class AuxiliaryTraining(ClockedModel):
     def compile(self, optimizer="rmsprop", loss=None, **arguments):
         """As `keras.Model.compile`."""
         super().compile(optimizer=optimizer, loss=loss, **arguments)
-        self._kept = _Kept(optimizer=optimizer, loss=loss, **arguments)
+        # Keras's own optimizer: with a scale of the loss around it in half precision.
+        self._kept = _Kept(optimizer=self.optimizer, loss=loss, **arguments)
 
     def pretrain(self, x, *, optimizer=None, **fit_arguments):
         """Phase 1 (section 3.3): trains on the auxiliary losses alone, without labels.
 
         The classifier does not move, and regularizers rest. Afterwards the model is compiled
-        as before, with the optimizer given to `compile` and its fresh slots.
+        as before, with the optimizer given to `compile` as it was.
 
         Args:
             x: what `fit` takes; labels are ignored.
@@ -162,8 +163,7 @@ class AuxiliaryTraining(ClockedModel):
             raise ValueError("`pretrain` needs an auxiliary loss. Received: auxiliary=[]")
         kept = self._kept.arguments
         if optimizer is None:
-            optimizer = keras.optimizers.get(kept["optimizer"])
-            optimizer = type(optimizer).from_config(optimizer.get_config())
+            optimizer = type(self.optimizer).from_config(self.optimizer.get_config())
         unsupervised = {k: v for k, v in kept.items() if k in ("jit_compile", "run_eagerly",
                         "steps_per_execution", "auto_scale_loss")}  # fmt: skip
         self.pretraining = True

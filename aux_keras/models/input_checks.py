@@ -68,11 +68,11 @@ def split_inputs(inputs):
 def check_segments(tasks, time):
     """Raises if a segment is longer than the sequences, whose length is fixed."""
     for task in tasks:
-        if time is not None and task.segment_length + 1 > time:
+        if time is not None and task.shortest > time:
             raise ValueError(
-                "`segment_length` must be smaller than the number of time steps: a segment of "
-                "l predicted tokens needs l + 1. Received: "
-                f"segment_length={task.segment_length}, time steps={time}"
+                "`segment_length` must be smaller than the number of time steps: this loss needs "
+                f"{task.shortest} of them. Received: segment_length={task.segment_length}, "
+                f"time steps={time}"
             )
 
 

@@ -14,9 +14,9 @@ from aux_keras.training import workdir as folder
 class StepCheckpoint(keras.callbacks.Callback):
     """Saves weights, optimizer and running metrics every so many steps, and resumes exactly.
 
-    A checkpoint is named after the steps of the phase it comes after. When training
-    begins the latest one is restored. One from the middle of an epoch holds the sums of
-    the epoch's metrics, so that its averages are those of an unbroken run too.
+    A checkpoint is named after the steps of the phase it comes after. The latest one is
+    restored by `restore`, or when training begins. One from the middle of an epoch holds the
+    sums of the epoch's metrics, so that its averages are those of an unbroken run too.
 
     Args:
         directory: folder of this phase's checkpoints.
@@ -37,13 +37,16 @@ class StepCheckpoint(keras.callbacks.Callback):
         self.manager = None
 
     def on_train_begin(self, logs=None):
-        if self.manager is not None:  # a later call of `fit` in the same phase
-            return
-        if not self.model.optimizer.built:
-            self.model.optimizer.build(self.model.trainable_variables)
+        if self.manager is None:  # not in a later call of `fit` in the same phase
+            self.restore(self.model)
+
+    def restore(self, model):
+        """Loads the latest checkpoint, if there is one, into a compiled model."""
+        if not model.optimizer.built:
+            model.optimizer.build(model.trainable_variables)
         checkpoint = tf.train.Checkpoint(
-            weights=_values(self.model.weights),
-            optimizer=_values(self.model.optimizer.variables),
+            weights=_values(model.weights),
+            optimizer=_values(model.optimizer.variables),
             sums=self.sums,
         )
         self.manager = tf.train.CheckpointManager(checkpoint, str(self.directory), max_to_keep=2)
@@ -99,7 +102,7 @@ def steps_done(directory):
 
 
 def restore_model(model, directory):
-    """Loads weights and clock from the latest checkpoint of an earlier phase.
+    """Loads weights and clock from the latest checkpoint of an earlier phase or run.
 
     Raises:
         ValueError: if there is none, or it is damaged or of another model.
@@ -120,7 +123,7 @@ def _restore(checkpoint, path, partial=False):
         status = checkpoint.restore(path)
         status.assert_existing_objects_matched()
         status.expect_partial() if partial else status.assert_consumed()
-    except (tf.errors.OpError, AssertionError, IndexError) as error:
+    except (tf.errors.OpError, AssertionError, IndexError, ValueError) as error:
         raise ValueError(
             f"The checkpoint {path} is damaged or of another model; remove the folder "
             f"{pathlib.Path(path).parent} to start this phase again. {_first_line(error)}"

@@ -64,7 +64,7 @@ def run(config):
         config, task.time, task.features, task.classes, task.vocabulary, task.preprocessing()
     )
     if config.pretrained is not None:
-        load_pretrained(model, pathlib.Path(config.pretrained) / folder.MODEL)
+        load_pretrained(model, config)
     all_phases = phases(config, task, model)
     folder.create(workdir, config)
     weights = sum(math.prod(v.shape) for v in model.trainable_weights)
@@ -116,6 +116,7 @@ def run_phase(model, task, config, phase, workdir, first):
         optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"],
         jit_compile=config.jit_compile,
     )  # fmt: skip
+    checkpoint.restore(model)  # here, as there may be no step left to train
     watchers = [
         callbacks.StopAtNonFiniteLoss(phase.name, checkpoint),
         callbacks.MetricsLog(workdir, phase.name, checkpoint),  # before the checkpoint it counts on
@@ -133,19 +134,31 @@ def run_phase(model, task, config, phase, workdir, first):
         }
         dataset = task.training(config.batch_size, step)
         if phase.name == "pretrain":
-            model.pretrain(dataset, optimizer=optimizer, **arguments)
+            model.pretrain(dataset, optimizer=model.optimizer, **arguments)
         else:
             model.fit(dataset, **arguments)
 
 
-def load_pretrained(model, path):
-    """Takes all weights, and the clock, of a saved model of the same configuration."""
-    if not path.exists():
-        raise FileNotFoundError(f"`pretrained` must be the folder of a finished run: no {path}")
-    saved = keras.models.load_model(path, compile=False).get_weights()
-    if [w.shape for w in saved] != [w.shape for w in model.get_weights()]:
-        raise ValueError(f"`pretrained` must be a run of the same model. Received: {path}")
-    model.set_weights(saved)
+def load_pretrained(model, config):
+    """Takes weights and clock at the end of the pretraining of a finished run."""
+    path = pathlib.Path(config.pretrained)
+    if not (path / folder.RESULT).exists():
+        raise FileNotFoundError(
+            f"`pretrained` must be the folder of a finished run: no {path / folder.RESULT}"
+        )
+    _, ours = config.differences((path / folder.CONFIG).read_text())
+    # Weights of equal shapes are another network with these: a uRNN's permutation is drawn.
+    if other := [line for line in ours if line.startswith(("--method=", "--cell=", "--seed="))]:
+        raise ValueError(
+            f"`pretrained` must be a run with {' '.join(other)}. Received: pretrained={path}"
+        )
+    try:
+        callbacks.restore_model(model, path / "checkpoints" / "pretrain")
+    except ValueError as error:
+        raise ValueError(
+            "`pretrained` must be a run of the same network with a checkpoint of its pretraining. "
+            f"Received: pretrained={path}"
+        ) from error
 
 
 def span(step, phase):
