@@ -50,6 +50,9 @@ class ExperimentConfig:
         "128,256,384,512,640,1024", "lengths to which batches of documents are padded"
     )
     validation_fraction: float = _field(0.0, "last part of the training set, held out", least=0)
+    validate_on_test: bool = _field(
+        False, "evaluate on the test set after every epoch, for curves of the test accuracy"
+    )
     method: str = _field(
         "r", "auxiliary losses of a recurrent network (none: lstm, with any cell; reconstruction, "
         "prediction, both; language model, sequence autoencoder), or another baseline",
@@ -155,6 +158,11 @@ class ExperimentConfig:
                 f"Received: method={self.method!r}, cell={self.cell!r}"
             )
 
+        if self.validate_on_test and self.validation_fraction:
+            raise ValueError(
+                "`validate_on_test` must be left out with a part of the training set held out. "
+                f"Received: validation_fraction={self.validation_fraction}"
+            )
         if self.method in ("lm", "sa") and self.decoder_truncation != SAME:
             raise ValueError(
                 f"`decoder_truncation` must be left out with method={self.method!r}, whose one "

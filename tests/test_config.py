@@ -29,16 +29,44 @@ DIGITS = [f"digits_{method}" for method in ("lstm", "r", "p", "rp", "irnn", "urn
                                             "tdmca", "r_irnn", "r_gru", "r_urnn")]  # fmt: skip
 BASELINES = [f"{task}_{method}" for task in ("mnist", "pmnist", "cifar")
              for method in ("irnn", "urnn", "transformer", "tdmca")]  # fmt: skip
+SEGMENTS = ("10x60", "20x30", "50x12", "100x6", "200x3")
+ABLATIONS = {  # of Figure 6: what differs from cifar_r
+    "no_joint_training": {"joint_training": False},
+    "no_pretraining": {"pretrain_epochs": 0},
+    "no_scheduled_sampling": {"sampling_decay_steps": 0},
+    "immediate_past": {"placement": "immediate"},
+    "no_spill": {"placement": "past"},
+    "no_embedding": {"embedding_units": 0},
+    "no_reversal": {"reverse": False},
+    "one_layer_decoder": {"decoder_layers": 1},
+}
+# Of Table 5 and Figures 4 to 6: the flagfile that each changes, and what it changes there.
+VARIANTS = {
+    **{f"cifar_r_{cell}_0": (f"cifar_r_{cell}", {"supervised_truncation": 0})
+       for cell in SEGMENTS},
+    **{f"cifar_{method}_{k}": (f"cifar_{method}", {"supervised_truncation": k})
+       for method in "rp" for k in (200, 100, 50, 1, 0)},
+    **{f"cifar_{method}_curves": (f"cifar_{method}", {"validate_on_test": True})
+       for method in ("lstm_full", "r", "p")},
+    **{f"cifar_r_{name}": ("cifar_r", change) for name, change in ABLATIONS.items()},
+}  # fmt: skip
 NO_AUXILIARY = ("lstm", "irnn", "urnn", "transformer", "tdmca")
 
 
 def read(path):
     """The configuration of a flagfile, parsed here without absl."""
+    return ExperimentConfig(**read_values(path))
+
+
+def read_values(path):
     types = {field.name: field for field in dataclasses.fields(ExperimentConfig)}
     values = {}
     for line in path.read_text().splitlines():
         if line.startswith("--"):
             name, value = line[2:].split("=")
+            if name == "flagfile":
+                values.update(read_values(ROOT / value))
+                continue
             default = types[name].default
             if value in ("true", "false"):
                 values[name] = value == "true"
@@ -48,13 +76,32 @@ def read(path):
                 values[name] = float(value)
             else:
                 values[name] = value
-    return ExperimentConfig(**values)
+    return values
 
 
 def test_every_flagfile_asked_for_is_there():
     names = {path.stem for path in FLAGFILES}
-    others = {"cifar_r_20x30", "dogs_transformer"}
-    assert {*PAPER, *others, *DIGITS, *DOGS, *DBPEDIA, *BASELINES} == names
+    others = {*(f"cifar_r_{cell}" for cell in SEGMENTS), "dogs_transformer"}
+    assert {*PAPER, *others, *DIGITS, *DOGS, *DBPEDIA, *BASELINES, *VARIANTS} == names
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_variants_change_one_thing(name):
+    """Figures 4 to 6, and the second column of Table 5."""
+    base, change = VARIANTS[name]
+    configs = ROOT / "configs"
+    assert read(configs / f"{name}.cfg") == dataclasses.replace(
+        read(configs / f"{base}.cfg"), **change
+    )
+
+
+def test_segments_of_table_5():
+    for cell in SEGMENTS:
+        config = read(ROOT / "configs" / f"cifar_r_{cell}.cfg")
+        assert f"{config.num_anchors}x{config.segment_length}" == cell
+        assert config.auxiliary_truncation == config.segment_length
+        same = dict(num_anchors=1, segment_length=600, auxiliary_truncation=300)
+        assert dataclasses.replace(config, **same) == read(ROOT / "configs" / "cifar_r_1.cfg")
 
 
 @pytest.mark.parametrize("path", FLAGFILES, ids=lambda p: p.stem)
@@ -178,6 +225,7 @@ def test_one_value_keeps_its_name_all_the_way():
         (dict(irnn_stddev=0.0), "`irnn_stddev` must be positive and finite"),
         (dict(optimizer="adagrad"), "`optimizer` must be one of rmsprop, sgd, adam"),
         (dict(num_anchors=0), "`num_anchors` must be an integer of at least 1"),
+        (dict(validate_on_test=True, validation_fraction=0.1), "`validate_on_test` must be left"),
         (dict(method="sa", decoder_truncation=5), "`decoder_truncation` must be left out"),
     ],
 )

@@ -450,8 +450,12 @@ def test_predict_command_on_texts(tmp_path):
 def test_predict_answers_lines_as_they_come(tmp_path):
     export_model(classifier(characters=True, preprocessing=TEXTS), tmp_path / "exported")
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONPATH": ROOT}
+    # A shell's background job, and what it starts, ignores ctrl-C: not this process.
+    script = """import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module("aux_keras.serving.predict", run_name="__main__", alter_sys=True)"""
     process = subprocess.Popen(
-        [sys.executable, "-m", "aux_keras.serving.predict", f"--model={tmp_path / 'exported'}"],
+        [sys.executable, "-c", script, f"--model={tmp_path / 'exported'}"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=environment,
     )  # fmt: skip

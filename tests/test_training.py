@@ -196,6 +196,14 @@ def run_flagfile(name, workdir, **overrides):
 
 
 @REAL
+@pytest.mark.parametrize("name", ["r_200x3_0", "r_no_embedding", "r_curves"])
+def test_flagfiles_that_build_on_others(name, tmp_path):
+    short = {} if "x" in name else {"segment_length": 150}
+    run_flagfile(f"cifar_{name}", tmp_path, image_size=14, **short)
+    assert ("val_accuracy" in rows(tmp_path)[-1]) == name.endswith("curves")
+
+
+@REAL
 @pytest.mark.parametrize("size", [40, 128])
 @pytest.mark.parametrize("name", test_config.DOGS)
 def test_flagfiles_of_stanford_dogs(name, size, tmp_path):

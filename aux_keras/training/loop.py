@@ -123,7 +123,8 @@ def run_phase(model, task, config, phase, workdir, first):
         checkpoint,
         keras.callbacks.TensorBoard(workdir / "tensorboard" / phase.name, write_graph=False),
     ]
-    validation = task.evaluation("validation") if task.sizes["validation"] else None
+    split = "test" if config.validate_on_test else "validation"
+    validation = task.evaluation(split) if task.sizes[split] else None
     while checkpoint.step < phase.steps:
         step = checkpoint.step
         arguments = {
