@@ -22,8 +22,9 @@ def _field(default, help, choices=None, least=None):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExperimentConfig:
-    """One run. The defaults are the paper's settings (sections 4.1 and 4.2), of the
-    Transformers those of `--method=transformer`.
+    """One run. The defaults are the paper's settings (sections 4.1 and 4.2).
+
+    T-DMCA has others, which are in its flagfiles.
 
     Raises:
         ValueError: if a value is of the wrong type or out of range, naming it.
@@ -157,7 +158,6 @@ class ExperimentConfig:
                 "`cell` must be left out: `method` names the whole network. "
                 f"Received: method={self.method!r}, cell={self.cell!r}"
             )
-
         if self.validate_on_test and self.validation_fraction:
             raise ValueError(
                 "`validate_on_test` must be left out with a part of the training set held out. "
