@@ -33,6 +33,9 @@ def main(arguments):
         loop.run(experiment)
     except (ValueError, FloatingPointError, OSError) as error:
         sys.exit(f"train.py: error: {error}")
+    except KeyboardInterrupt:
+        print("train.py: interrupted; the same command goes on from the last checkpoint")
+        sys.exit(130)
 
 
 if __name__ == "__main__":

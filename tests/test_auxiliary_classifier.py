@@ -337,6 +337,28 @@ def test_bad_data_is_named(spoil, message, call, as_dataset):
         getattr(built, call)(*data, verbose=0, **options)
 
 
+def dataset(x, y):
+    return tf.data.Dataset.from_tensor_slices((x, y))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (lambda x, y: (dataset(x, y),), "batch a dataset"),
+        (lambda x, y: (dataset({"tokens": x, "lengths": np.full(10, 3)}, y),), "must be batched"),
+        (lambda x, y: (dataset(x[..., :1], y).batch(5),), "must have the 2 features"),
+        (lambda x, y: ({"tokens": x, "lengths": np.full((10, 1), 3)}, y), "`lengths` must be"),
+        (lambda x, y: ([x, np.full(10, 3)], y), "or a dictionary of 'tokens' and 'lengths'"),
+        (lambda x, y: (tf.RaggedTensor.from_tensor(x), y), "padded behind"),
+    ],
+)
+def test_unfit_inputs_are_named(data, message):
+    built = model("r")
+    built.build((None, TIME, 2))
+    with pytest.raises(ValueError, match=message):
+        built.fit(*data(*arrays()), shuffle=False, verbose=0)
+
+
 def test_segment_longer_than_the_sequence_is_named():
     with pytest.raises(ValueError, match="`segment_length` must be smaller than"):
         model("r", segment=TIME).fit(*arrays(), verbose=0)
@@ -345,19 +367,21 @@ def test_segment_longer_than_the_sequence_is_named():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (dict(supervised=-1), "`supervised_truncation` must be None"),
-        (dict(supervised=2.5), "`supervised_truncation` must be None"),
-        (dict(sampling=0), "`sampling_decay_steps` must be at least 1"),
+        (dict(supervised_truncation=-1), "`supervised_truncation` must be None"),
+        (dict(supervised_truncation=2.5), "`supervised_truncation` must be None"),
+        (dict(sampling_decay_steps=0), "`sampling_decay_steps` must be an integer of at least 1"),
+        (dict(auxiliary_weight=-1.0), "`auxiliary_weight` must be a number from 0 on"),
+        (dict(embedding=4), "`embedding` must be an aux_keras.TokenEmbedding"),
+        (dict(preprocessing="x"), "`preprocessing` must be a dictionary"),
         (dict(classes=2.5), "`classes` must be an integer of at least 1"),
         (dict(seed=None), "`seed` must be an integer of at least 0"),
     ],
 )
 def test_bad_arguments_are_named(options, message):
+    given = dict(classes=3, rnn=L.LSTM(4), supervised_truncation=3, classifier_units=8,
+                 drop_rate=0.5)  # fmt: skip
     with pytest.raises(ValueError, match=message):
-        ak.AuxiliaryClassifier(
-            options.get("classes", 3), L.LSTM(4), options.get("supervised", 3), 8, 0.5,
-            sampling_decay_steps=options.get("sampling"), seed=options.get("seed", 0),
-        )  # fmt: skip
+        ak.AuxiliaryClassifier(**{**given, **options})
 
 
 @pytest.mark.parametrize(

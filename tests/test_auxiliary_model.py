@@ -206,6 +206,17 @@ def test_list_of_inputs_and_of_outputs():
     assert np.isfinite(history["auxiliary_loss"][0])
 
 
+def test_export_right_after_fit(tmp_path):
+    model = stacked()
+    built = ak.AuxiliaryModel(model, tasks(), rnn="upper")
+    built.compile("sgd", "sparse_categorical_crossentropy")
+    x, y = arrays(model)
+    built.fit(x, y, verbose=0)
+    built.export(tmp_path / "served", verbose=False)
+    served = tf.saved_model.load(str(tmp_path / "served"))
+    np.testing.assert_allclose(served.serve(x), model.predict(x, verbose=0), atol=1e-6)
+
+
 def test_several_embeddings():
     """A user's number beside a text: the decoders read through the text's table."""
     text, user = keras.Input((TIME,), dtype="int32"), keras.Input((), dtype="int32")

@@ -327,6 +327,15 @@ def test_bad_runs_write_nothing(flags, message, tmp_path):
     assert time.monotonic() - began < 60
 
 
+def test_two_processes_do_not_share_a_workdir(tmp_path):
+    small_run(tmp_path, steps=0)
+    (tmp_path / folder.RESULT).unlink()
+    with folder.locked(tmp_path):
+        with pytest.raises(OSError, match="`workdir` is in use by another process"):
+            small_run(tmp_path, steps=0)
+    small_run(tmp_path, steps=0)
+
+
 def test_unwritable_workdir_is_named():
     done = train("/dev/null/run", *SMALL)
     assert done.returncode == 1

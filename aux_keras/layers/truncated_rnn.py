@@ -6,6 +6,7 @@ import tensorflow as tf
 from aux_keras.layers import recurrence
 from aux_keras.layers.arguments import check_truncation, is_cell
 from aux_keras.layers.padding import valid_lengths
+from aux_keras.layers.token_embedding import TokenEmbedding
 
 
 @keras.saving.register_keras_serializable("aux_keras")
@@ -48,6 +49,11 @@ class TruncatedRNN(keras.layers.Layer):
         check_cell(rnn)
         self.truncation = check_truncation("truncation", truncation)
         self.rnn = rnn
+        if embedding is not None and not isinstance(embedding, TokenEmbedding):
+            raise ValueError(
+                "`embedding` must be an aux_keras.TokenEmbedding, or None. "
+                f"Received: embedding={embedding!r}"
+            )
         self.embedding = embedding
 
     @property

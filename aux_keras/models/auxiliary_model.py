@@ -169,6 +169,10 @@ class AuxiliaryModel(AuxiliaryTraining):
         shared.kernel, shared.built = layer.embeddings, True
         return shared
 
+    def export(self, *arguments, **options):
+        """As `keras.Model.export`: the model, without the auxiliary losses."""
+        return self.model.export(*arguments, **options)
+
     def get_config(self):
         return {
             **super().get_config(),

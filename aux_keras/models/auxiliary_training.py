@@ -1,5 +1,8 @@
 """Training with auxiliary losses: their draws, windows and sums, and the phase before labels."""
 
+import math
+import numbers
+
 import keras
 
 from aux_keras.layers import randomness
@@ -8,7 +11,7 @@ from aux_keras.layers.recurrence import map_rows
 from aux_keras.layers.scheduled_sampling import teacher_probability
 from aux_keras.layers.truncated_rnn import states_at
 from aux_keras.models import input_checks
-from aux_keras.models.clocked_model import ClockedModel
+from aux_keras.models.clocked_model import ClockedModel, check_integer
 
 
 class _Kept:
@@ -43,10 +46,11 @@ class AuxiliaryTraining(ClockedModel):
         names = [task.name for task in auxiliary]
         if len(set(names)) < len(names):
             raise ValueError(f"`auxiliary` needs distinct names. Received: {names}")
-        if sampling_decay_steps is not None and sampling_decay_steps < 1:
+        if sampling_decay_steps is not None:
+            check_integer("sampling_decay_steps", sampling_decay_steps, 1)
+        if not isinstance(auxiliary_weight, numbers.Real) or not 0 <= auxiliary_weight < math.inf:
             raise ValueError(
-                "`sampling_decay_steps` must be at least 1, or None. "
-                f"Received: {sampling_decay_steps=}"
+                f"`auxiliary_weight` must be a number from 0 on. Received: {auxiliary_weight=}"
             )
         self.auxiliary = list(auxiliary)
         self.auxiliary_weight = auxiliary_weight
@@ -148,7 +152,8 @@ class AuxiliaryTraining(ClockedModel):
         Args:
             x: what `fit` takes; labels are ignored.
             optimizer: Keras optimizer of this phase, by default a new one like that
-                given to `compile`.
+                given to `compile`. A model that a callback saves meanwhile is compiled for
+                this phase: compile it again once it is loaded.
             **fit_arguments: passed on to `fit`.
 
         Returns:

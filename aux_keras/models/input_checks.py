@@ -17,8 +17,8 @@ NO_TOKEN = (
     "`lengths` must be from 1 to the number of time steps, so that every sequence has a valid token"
 )
 LABEL = (
-    "`y` holds a label outside of 0 ... classes - 1; give the model more classes. "
-    "Received: classes="
+    "`y` holds a label outside of 0 ... classes - 1; give the model more classes, or an example "
+    "without a label any of these and sample_weight=0. Received: classes="
 )
 CHARACTER = (
     "`tokens` holds something else than integers from 0 to vocabulary - 1. Received: vocabulary="
@@ -83,15 +83,21 @@ def check_shapes(shapes, vocabulary):
             f"`inputs` must have the keys 'tokens' and 'lengths'. Received: {sorted(shapes)}"
         )
     tokens = shapes["tokens"] if isinstance(shapes, dict) else shapes
+    if isinstance(shapes, dict) and len(shapes["lengths"]) != 1:
+        raise ValueError(
+            f"`lengths` must be (batch,). Received: shape={tuple(shapes['lengths'])}; a dataset "
+            "must be batched"
+        )
     if vocabulary is not None and len(tokens) != 2:
         raise ValueError(
-            f"`tokens` must be (batch, time) integers below vocabulary={vocabulary}. "
+            f"`tokens` must be (batch, time) integers below vocabulary={vocabulary}; a dataset "
+            "must be batched. "
             f"Received: shape={tuple(tokens)}"
         )
     if vocabulary is None and len(tokens) != 3:
         raise ValueError(
-            "`tokens` must be (batch, time, features); give scalars a last axis of 1, or "
-            "characters an embedding with a `vocabulary`. "
+            "`tokens` must be (batch, time, features); batch a dataset, give scalars a last axis "
+            "of 1, or characters an embedding with a `vocabulary`. "
             f"Received: shape={tuple(tokens)}"
         )
 
@@ -105,17 +111,21 @@ def without_labels(x):
 
 def checked(x, y, model):
     """`(x, y)`, arrays checked now and datasets when they are read."""
+    if isinstance(x, (list, tuple, tf.RaggedTensor)):
+        raise ValueError(
+            "`inputs` must be tokens padded behind, or a dictionary of 'tokens' and 'lengths'. "
+            f"Received: {type(x).__name__}"
+        )
     if isinstance(x, tf.data.Dataset):
+        spec = x.element_spec[0] if isinstance(x.element_spec, tuple) else x.element_spec
+        shapes = [s.shape for s in tf.nest.flatten(spec)]
+        if all(shape.rank is not None for shape in shapes):
+            check_tokens(tf.nest.pack_sequence_as(spec, [tuple(s) for s in shapes]), model)
         return x.map(lambda *batch: _checked_batch(batch, model), tf.data.AUTOTUNE), y
     if isinstance(x, (np.ndarray, tf.Tensor, dict)):
-        shapes = {k: np.shape(v) for k, v in x.items()} if isinstance(x, dict) else np.shape(x)
-        check_shapes(shapes, model.vocabulary)
-        shape = shapes["tokens"] if isinstance(x, dict) else shapes
-        if model.built and model.vocabulary is None and shape[-1] != model.features:
-            raise ValueError(
-                f"`tokens` must have the {model.features} features that the model was built for. "
-                f"Received: shape={tuple(shape)}"
-            )
+        check_tokens(
+            {k: np.shape(v) for k, v in x.items()} if isinstance(x, dict) else np.shape(x), model
+        )
         tokens = np.asarray(x["tokens"] if isinstance(x, dict) else x)
         if not np.all(np.isfinite(tokens)):
             raise ValueError(NOT_FINITE)
@@ -137,6 +147,17 @@ def checked(x, y, model):
                 f"{LABEL}{model.classes}, labels from {labels.min()} to {labels.max()}"
             )
     return x, y
+
+
+def check_tokens(shapes, model):
+    """Raises unless shapes are those of inputs that the model can take."""
+    check_shapes(shapes, model.vocabulary)
+    tokens = shapes["tokens"] if isinstance(shapes, dict) else shapes
+    if model.built and model.vocabulary is None and tokens[-1] not in (None, model.features):
+        raise ValueError(
+            f"`tokens` must have the {model.features} features that the model was built for. "
+            f"Received: shape={tokens}"
+        )
 
 
 def checked_pair(data, model):

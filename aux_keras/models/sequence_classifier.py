@@ -37,6 +37,8 @@ class SequenceClassifier(input_checks.CheckedModel, ClockedModel):
         super().__init__(**kwargs)
         self.classes = check_integer("classes", classes, 1)
         self.classifier_units = classifier_units
+        if preprocessing is not None and not isinstance(preprocessing, dict):
+            raise ValueError(f"`preprocessing` must be a dictionary. Received: {preprocessing!r}")
         self.preprocessing = preprocessing
         policy = self.dtype_policy
         self.hidden = classifier_units and keras.layers.Dense(

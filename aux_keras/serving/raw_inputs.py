@@ -38,6 +38,11 @@ def of(preprocessing):
         )  # fmt: skip
         length = _value(given, "max_length", "a positive integer", lambda v: v % 1 == 0 < v)
         return RawTexts(alphabet, length)
+    if set(given) - {"label_names"}:
+        raise ValueError(
+            "`preprocessing` must have 'image_shape' or 'alphabet'. Received: the keys "
+            f"{sorted(given)}"
+        )
     return None
 
 

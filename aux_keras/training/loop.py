@@ -71,11 +71,12 @@ def run(config):
     # Two phases keep two checkpoints of weights and slots, and the one that is being written.
     folder.check_space(workdir, 4 * weights * 2 * 5)
     try:
-        for index, phase in enumerate(all_phases):
-            later = [workdir / "checkpoints" / p.name for p in all_phases[index + 1 :]]
-            if not any(callbacks.steps_done(directory) for directory in later):
-                run_phase(model, task, config, phase, workdir, first=index == 0)
-        return finish(model, task, config, workdir, weights)
+        with folder.locked(workdir):
+            for index, phase in enumerate(all_phases):
+                later = [workdir / "checkpoints" / p.name for p in all_phases[index + 1 :]]
+                if not any(callbacks.steps_done(directory) for directory in later):
+                    run_phase(model, task, config, phase, workdir, first=index == 0)
+            return finish(model, task, config, workdir, weights)
     except (tf.errors.InvalidArgumentError, tf.errors.DataLossError, tf.errors.NotFoundError,
             tf.errors.UnknownError) as error:  # fmt: skip
         raise ValueError(input_checks.reason(error)) from error  # what the data pipeline found

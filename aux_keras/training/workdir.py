@@ -10,6 +10,7 @@ result.json      the run in numbers; written last
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import pathlib
@@ -81,6 +82,21 @@ def create(workdir, config):
         if workdir.is_dir() and not any(workdir.iterdir()):
             workdir.rmdir()
         raise OSError(f"`workdir` cannot be written: {error}") from error
+
+
+@contextlib.contextmanager
+def locked(workdir):
+    """Keeps other processes out of a run's folder, for as long as this one is in the block.
+
+    Raises:
+        OSError: if another process is in it.
+    """
+    with open(workdir / CONFIG) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OSError(f"`workdir` is in use by another process: {workdir}") from None
+        yield
 
 
 def check_space(workdir, needed):
