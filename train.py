@@ -34,7 +34,7 @@ def main(arguments):
     except (ValueError, FloatingPointError, OSError) as error:
         sys.exit(f"train.py: error: {error}")
     except KeyboardInterrupt:
-        print("train.py: interrupted; the same command goes on from the last checkpoint")
+        print("\ntrain.py: interrupted; the same command goes on from there", file=sys.stderr)
         sys.exit(130)
 
 
