@@ -68,13 +68,20 @@ class AnchorSampler(keras.layers.Layer):
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
 
+    @property
+    def shortest(self):
+        """Tokens of the shortest sequence with a segment of full length: the first is only
+        fed, and with `"past"` the anchor's lies behind the slice."""
+        return self.segment_length + (2 if self.placement == "past" else 1)
+
     def call(self, lengths, key=None):
         if key is None:
             key = tf.cast(self.seed_generator.next(), tf.int32)
         total = tf.maximum(tf.cast(lengths, tf.int32), 1)  # all masked: one token, no segment
         total = tf.repeat(total[:, None], self.num_anchors, axis=1)
-        room = total - 2 if self.placement == "past" else total - 1
-        length = tf.clip_by_value(room, 0, self.segment_length)
+        length = tf.clip_by_value(
+            total - self.shortest + self.segment_length, 0, self.segment_length
+        )
         first, last = self.anchor_range(total, length)
         anchors = first + randomness.uniform_integer(randomness.fold_in(key, 0), last - first + 1)
         first, last = self.start_range(total, length, anchors)

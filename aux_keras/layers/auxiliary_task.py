@@ -71,7 +71,7 @@ class AuxiliaryTask(keras.layers.Layer):
     @property
     def shortest(self):
         """Tokens of the shortest sequence with a segment of full length."""
-        return self.segment_length + (2 if self.placement == "past" else 1)
+        return self.sampler.shortest
 
     @property
     def inner_truncation(self):
