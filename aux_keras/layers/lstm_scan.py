@@ -14,6 +14,8 @@ one-hot features and become such one step at a time.
 import keras
 import tensorflow as tf
 
+SUMMED = 16  # steps whose share of the kernels' gradients is one matrix product
+
 
 def is_plain_lstm(cell):
     """Whether `cell` computes exactly the equations of `lstm_step`."""
@@ -49,7 +51,7 @@ def lstm_step(kernel, x, h, c):
 
 
 def as_features(tokens, kernel, units):
-    """`(rows, features)` tokens as they are; `(rows,)` integers as one-hot features."""
+    """`(..., features)` tokens as they are; `(...)` integers as one-hot features."""
     if tokens.dtype.is_floating:
         return tokens
     return tf.one_hot(tokens, kernel.shape[0] - units - 1, dtype=kernel.dtype)
@@ -70,20 +72,20 @@ def gate_slopes(gates):
     return tf.where(is_tanh, 1 - gates * gates, gates * (1 - gates))
 
 
-def lstm_step_gradient(kernel, x, h, c, next_c, gates, dh, dc):
+def lstm_step_gradient(kernel, c, next_c, gates, dh, dc):
     """Gradients of one `lstm_step`: of its arguments, from those of its results.
 
     Args:
         kernel: `(4 * units, width)`, the first `width` rows of the step's, transposed:
             `units` for the gradient of `h` alone, `units + features` for that of `x` too.
-        x, h, c: the step's arguments.
+        c: the step's last argument.
         next_c, gates: the step's second and third result.
         dh: `(rows, units)`, gradient of the step's `h`.
         dc: `(rows, units)`, gradient of the step's `c`.
 
     Returns:
-        `(dkernel, dh, dx, dc)`, each of its argument's shape; `dx` is `(rows, 0)` where the
-        kernel has no rows for it.
+        `(dz, dh, dx, dc)`: that of the matrix product, `(rows, 4 * units)`, and those of
+        arguments, each of its shape; `dx` is `(rows, 0)` where the kernel has no rows for it.
     """
     i, f, g, o = tf.split(gates, 4, axis=-1)
     tanh_c = tf.tanh(next_c)
@@ -91,10 +93,22 @@ def lstm_step_gradient(kernel, x, h, c, next_c, gates, dh, dc):
     # All gates at once: gate by gate, XLA would compute dc anew for each of them.
     dgates = tf.concat([dc, dc, dc, dh], -1) * tf.concat([g, c, i, tanh_c], -1)
     dz = dgates * gate_slopes(gates)
-    arguments = tf.concat([h, x, tf.ones_like(h[:, :1])], -1)
-    dkernel = tf.matmul(arguments, dz, transpose_a=True)
-    dhx, units = dz @ kernel, h.shape[-1]
-    return dkernel, dhx[:, :units], dhx[:, units:], dc * f
+    dhx, units = dz @ kernel, c.shape[-1]
+    return dz, dhx[:, :units], dhx[:, units:], dc * f
+
+
+def lstm_kernel_gradient(x, h, dz):
+    """Gradient of the kernel of `lstm_step`, summed over some steps, `[h, x, 1]^T dz`.
+
+    Args:
+        x, h: those steps' arguments, `(steps, rows, features)` and `(steps, rows, units)`.
+        dz: gradients of their matrix products, `(steps, rows, 4 * units)`.
+
+    Returns:
+        `(units + features + 1, 4 * units)`.
+    """
+    arguments = tf.concat([h, x, tf.ones_like(h[..., :1])], -1)
+    return tf.tensordot(arguments, dz, [[0, 1], [0, 1]])
 
 
 def stack_arrays(kernels, states, steps):
@@ -151,12 +165,19 @@ def lstm_forward(kernels, inputs, states, lengths):
     return [tuple(array.stack() for array in layer) for layer in loop[2]]
 
 
+def slice_steps(sequence, first, count):
+    """`sequence[first : first + count]`, which XLA refuses to compile."""
+    sizes = tf.concat([[count], tf.shape(sequence)[1:]], axis=0)
+    return tf.slice(sequence, [first, *(0 for _ in sequence.shape[1:])], sizes)
+
+
 @tf.function(jit_compile=True)
 def lstm_backward(kernels, inputs, lengths, cut, residuals, dsteps, dlast, through_inputs):
     """Back-propagation through time, from the gradients of the states to the arguments'.
 
     No gradient crosses the start of a step `t > 0` with `t % cut == 0`; resting rows take
-    no step and pass it on.
+    no step and pass it on. The kernels' gradients are summed over `SUMMED` steps at a time:
+    one matrix product with many rows is faster than as many with few.
 
     Args:
         kernels, inputs, lengths: as in `lstm_forward`.
@@ -174,32 +195,49 @@ def lstm_backward(kernels, inputs, lengths, cut, residuals, dsteps, dlast, throu
     steps, units = tf.shape(inputs)[0], residuals[0][0].shape[-1]
     lowest = kernels[0][:-1] if through_inputs else kernels[0][:units]
     transposed = [tf.transpose(k) for k in (lowest, *(k[:-1] for k in kernels[1:]))]
+    summed, rows = tf.minimum(SUMMED, steps), inputs.shape[1]
 
-    def body(t, dkernels, dinputs, dstates):
+    def step(t, first, dinputs, dstates, dzs):
         valid, passes = (t < lengths)[:, None], tf.logical_or(t == 0, t % cut != 0)
-        read = [as_features(inputs[t], kernels[0], units), *(hs[t + 1] for hs, _, _ in residuals)]
-        dkernels, dstates = list(dkernels), list(dstates)
+        dstates, dzs = list(dstates), list(dzs)
         above = [d if d is None else d[t] for d in dsteps]
         for layer in reversed(range(len(kernels))):
-            hs, cs, gates = residuals[layer]
+            _, cs, gates = residuals[layer]
             dh, dc = (d if a is None else d + a for d, a in zip(dstates[layer], above))
             zeros = tf.zeros_like(dh)
-            dkernel, new_dh, dx, new_dc = lstm_step_gradient(
-                transposed[layer], read[layer], hs[t], cs[t], cs[t + 1], gates[t],
+            dz, new_dh, dx, new_dc = lstm_step_gradient(
+                transposed[layer], cs[t], cs[t + 1], gates[t],
                 tf.where(valid, dh, zeros), tf.where(valid, dc, zeros),
             )  # fmt: skip
-            dkernels[layer] += dkernel
+            dzs[layer] = dzs[layer].write(t - first, dz)
             dstates[layer] = tuple(
                 tf.where(valid, tf.where(passes, new, zeros), old)
                 for new, old in ((new_dh, dh), (new_dc, dc))
             )
             above = (dx, None)  # for the layer below
-        return t - 1, dkernels, dinputs.write(t, dx), dstates
+        return t - 1, first, dinputs.write(t, dx), dstates, dzs
+
+    def sum_steps(end, dkernels, dinputs, dstates):
+        first = tf.maximum(end - summed, 0)
+        dzs = [  # the last ones stay zero where fewer than `summed` steps are left
+            tf.TensorArray(k.dtype, summed, element_shape=(rows, k.shape[1])) for k in kernels
+        ]
+        _, _, dinputs, dstates, dzs = tf.while_loop(
+            lambda t, *_: t >= first, step, (end - 1, first, dinputs, dstates, dzs)
+        )
+        hs = [slice_steps(hs, first, summed) for hs, _, _ in residuals]
+        xs = [as_features(slice_steps(inputs, first, summed), kernels[0], units)]
+        xs += [slice_steps(hs, first + 1, summed) for hs, _, _ in residuals[:-1]]
+        dkernels = [
+            dkernel + lstm_kernel_gradient(x, h, dz.stack())
+            for dkernel, x, h, dz in zip(dkernels, xs, hs, dzs)
+        ]
+        return first, dkernels, dinputs, dstates
 
     width = inputs.shape[-1] if through_inputs else 0
-    dinputs = tf.TensorArray(kernels[0].dtype, steps, element_shape=(inputs.shape[1], width))
-    loop = (steps - 1, [tf.zeros_like(k) for k in kernels], dinputs, dlast)
-    loop = tf.while_loop(lambda t, *_: t >= 0, body, loop, maximum_iterations=steps)
+    dinputs = tf.TensorArray(kernels[0].dtype, steps, element_shape=(rows, width))
+    loop = (steps, [tf.zeros_like(k) for k in kernels], dinputs, dlast)
+    loop = tf.while_loop(lambda end, *_: end > 0, sum_steps, loop)
     return loop[1], loop[2].stack(), loop[3]
 
 
@@ -262,44 +300,27 @@ def lstm_collect(kernel, inputs, h, c, counts):
     return collect_states(step, tf.shape(inputs)[0], (h, c), counts)
 
 
-def collect_states(step, steps, state, counts, chunk=64):
+def collect_states(step, steps, state, counts):
     """States after given numbers of tokens, from one forward run that keeps no others.
-
-    Runs in chunks; of each chunk's states the wanted ones are gathered and the rest
-    dropped, so that memory does not grow with time.
 
     Args:
         step: function of `(t, state)` that returns the state after step `t`.
-        steps: int scalar, number of steps.
+        steps: int scalar, number of steps, at least 1.
         state: tuple of `(rows, width)`, before the first token.
-        counts: `(rows, anchors)` int32 in [0, time], numbers of tokens read.
-        chunk: number of states held at once.
+        counts: `(rows, anchors)` int32 in [0, steps], numbers of tokens read.
 
     Returns:
         tuple of `(rows, anchors, width)`, one per state.
     """
-    rows = tf.shape(counts)[0]
-    # XLA (TensorFlow 2.21) miscompiles these two loops for a single step: a second one, whose
-    # state nobody wants, is taken then.
-    last, steps = steps - 1, tf.maximum(steps, 2)
-    row = tf.broadcast_to(tf.range(rows)[:, None], tf.shape(counts))
+
+    def body(t, state, picked):
+        state, wanted = step(t, state), (counts == t + 1)[..., None]
+
+        def pick():
+            return tuple(tf.where(wanted, s[:, None], p) for s, p in zip(state, picked))
+
+        # At most steps nobody wants a state, and all of `picked` would be copied for nothing.
+        return t + 1, state, tf.cond(tf.reduce_any(wanted), pick, lambda: picked)
+
     picked = tuple(tf.repeat(s[:, None], counts.shape[1], axis=1) for s in state)
-
-    def run_chunk(first, state, picked):
-        def body(t, state, arrays):
-            state = step(tf.minimum(first + t, last), state)
-            return t + 1, state, tuple(a.write(t, s) for a, s in zip(arrays, state))
-
-        arrays = tuple(tf.TensorArray(s.dtype, chunk, element_shape=s.shape) for s in state)
-        size = tf.minimum(chunk, steps - first)
-        _, state, arrays = tf.while_loop(lambda t, *_: t < size, body, (0, state, arrays))
-        index = counts - 1 - first
-        inside = tf.logical_and(index >= 0, index < size)[..., None]
-        at = tf.stack([tf.clip_by_value(index, 0, chunk - 1), row], -1)
-        picked = tuple(
-            tf.where(inside, tf.gather_nd(a.stack(), at), p) for a, p in zip(arrays, picked)
-        )
-        return first + chunk, state, picked
-
-    loop = tf.while_loop(lambda first, *_: first < steps, run_chunk, (0, state, picked))
-    return loop[2]
+    return tf.while_loop(lambda t, *_: t < steps, body, (0, state, picked))[2]

@@ -130,7 +130,7 @@ def states_at(encoder, tokens, requests):
 
     One forward run gives the constant states in which windows start; every window is
     then run again with gradient, as a row of its own, so that windows that overlap do
-    not see each other.
+    not see each other. Windows of one truncation run together, whoever asked for them.
 
     Args:
         encoder: a recurrence.
@@ -141,12 +141,23 @@ def states_at(encoder, tokens, requests):
     Returns:
         list of records with tensors `(rows, anchors, width)`, one per request; or None.
     """
-    wanted = [request for request in requests if request is not None]
-    found = iter(_states_at(encoder, tokens, wanted) if wanted else [])
-    return [request and next(found) for request in requests]
+    counts_by_truncation = {}
+    for counts, truncation in filter(None, requests):
+        counts_by_truncation.setdefault(truncation, []).append(counts)
+    if not counts_by_truncation:
+        return [None for _ in requests]
+    merged = [(tf.concat(counts, axis=1), k) for k, counts in counts_by_truncation.items()]
+    found = {
+        k: iter(split_record(record, counts))
+        for (k, counts), record in zip(
+            counts_by_truncation.items(), _states_at(encoder, tokens, merged)
+        )
+    }
+    return [request and next(found[request[1]]) for request in requests]
 
 
 def _states_at(encoder, tokens, requests):
+    """`states_at` for one or more requests, no two of the same truncation."""
     starts = [tf.maximum(counts - (k or 0), 0) for counts, k in requests]
     befores = constant_or_full(encoder, tokens, requests, starts)
     return [
@@ -168,11 +179,16 @@ def constant_or_full(encoder, tokens, requests, starts):
         needed = time - min(truncations)
         needed = max(needed, 1) if isinstance(needed, int) else tf.maximum(needed, 1)
         records = encoder.collect(inputs[:needed], counts)
-    parts = [tf.split(r, [s.shape[1] for s in starts], axis=1) for r in records]
     return [
         record if k is None else constant(record, start, first, k)
-        for record, start, k in zip(zip(*parts), starts, truncations)
+        for record, start, k in zip(split_record(records, starts), starts, truncations)
     ]
+
+
+def split_record(record, counts):
+    """One record for each of `counts`, of a record of all their anchors in a row."""
+    parts = [tf.split(r, [c.shape[1] for c in counts], axis=1) for r in record]
+    return list(zip(*parts))
 
 
 def constant(record, counts, first, truncation):
