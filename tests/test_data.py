@@ -101,6 +101,13 @@ def test_an_epoch_has_every_example_once_and_the_next_another_order():
     assert [x.tobytes() for x in batches(other, 1)[0][0]] != seen[:32]
 
 
+def test_a_batch_larger_than_the_training_set_is_refused():
+    task = tasks.load("digits", seed=0, train_examples=10)
+    assert task.epoch_steps(10) == 1
+    with pytest.raises(ValueError, match="`batch_size` must be at most .* training examples: 10"):
+        task.epoch_steps(11)
+
+
 def test_images_are_resized_once(monkeypatch):
     resize, calls = transforms.resize, []
 

@@ -53,7 +53,12 @@ class SequenceTask:
 
     def epoch_steps(self, batch_size):
         """The whole number of full batches that is nearest to one pass."""
-        return max(1, round(self.sizes["train"] / batch_size))
+        if batch_size > self.sizes["train"]:
+            raise ValueError(
+                "`batch_size` must be at most the number of training examples. Received: "
+                f"batch_size={batch_size}, training examples: {self.sizes['train']}"
+            )
+        return round(self.sizes["train"] / batch_size)
 
     def preprocessing(self):
         """What a model must be told to read raw images, as JSON values."""

@@ -165,10 +165,59 @@ def lstm_forward(kernels, inputs, states, lengths):
     return [tuple(array.stack() for array in layer) for layer in loop[2]]
 
 
-def slice_steps(sequence, first, count):
-    """`sequence[first : first + count]`, which XLA refuses to compile."""
-    sizes = tf.concat([[count], tf.shape(sequence)[1:]], axis=0)
-    return tf.slice(sequence, [first, *(0 for _ in sequence.shape[1:])], sizes)
+def stack_step_gradient(kernels, t, residuals, above, dstates, valid, passes):
+    """Gradients of one step of every layer, top layer first.
+
+    Args:
+        kernels: per layer, see `lstm_step_gradient`.
+        t: int scalar, the step.
+        residuals: results of `lstm_forward`.
+        above: gradients of the top layer's h and c from outside, `(rows, units)` or None.
+        dstates: per layer, gradients of `(h, c)` from later steps, `(rows, units)`.
+        valid: `(rows, 1)` bool; other rows rest and hand their gradients on.
+        passes: bool scalar, whether the states before the step get a gradient.
+
+    Returns:
+        `(dx, dstates, dzs)`: gradient of the bottom layer's `x`; per layer those of `(h, c)`
+        before the step, and of the matrix product.
+    """
+    dstates, dzs = list(dstates), []
+    for layer in reversed(range(len(kernels))):
+        _, cs, gates = residuals[layer]
+        dh, dc = (d if a is None else d + a for d, a in zip(dstates[layer], above))
+        zeros = tf.zeros_like(dh)
+        dz, new_dh, dx, new_dc = lstm_step_gradient(
+            kernels[layer], cs[t], cs[t + 1], gates[t],
+            tf.where(valid, dh, zeros), tf.where(valid, dc, zeros),
+        )  # fmt: skip
+        dstates[layer] = tuple(
+            tf.where(valid, tf.where(passes, new, zeros), old)
+            for new, old in ((new_dh, dh), (new_dc, dc))
+        )
+        above = (dx, None)  # for the layer below
+        dzs.insert(0, dz)
+    return dx, dstates, dzs
+
+
+def stack_kernel_gradients(kernels, inputs, residuals, first, dzs):
+    """Gradient of every layer's kernel, summed over the steps from `first` on.
+
+    Args:
+        kernels, inputs: as in `lstm_forward`.
+        residuals: its results.
+        first: int scalar.
+        dzs: per layer, see `lstm_kernel_gradient`.
+    """
+    steps, units = tf.shape(dzs[0])[0], dzs[0].shape[-1] // 4
+
+    def slice_steps(sequence, first):  # XLA knows `steps` when it compiles, but not `first`
+        sizes = tf.concat([[steps], tf.shape(sequence)[1:]], axis=0)
+        return tf.slice(sequence, [first, *(0 for _ in sequence.shape[1:])], sizes)
+
+    hs = [hs for hs, _, _ in residuals]
+    xs = [as_features(slice_steps(inputs, first), kernels[0], units)]
+    xs += [slice_steps(h, first + 1) for h in hs[:-1]]
+    return [lstm_kernel_gradient(x, slice_steps(h, first), dz) for x, h, dz in zip(xs, hs, dzs)]
 
 
 @tf.function(jit_compile=True)
@@ -192,29 +241,18 @@ def lstm_backward(kernels, inputs, lengths, cut, residuals, dsteps, dlast, throu
         Gradients `(dkernels, dinputs, dstates)` of the arguments of `lstm_forward`;
         `dinputs` is `(time, rows, 0)` unless `through_inputs`.
     """
-    steps, units = tf.shape(inputs)[0], residuals[0][0].shape[-1]
+    steps, rows, units = tf.shape(inputs)[0], inputs.shape[1], residuals[0][0].shape[-1]
     lowest = kernels[0][:-1] if through_inputs else kernels[0][:units]
     transposed = [tf.transpose(k) for k in (lowest, *(k[:-1] for k in kernels[1:]))]
-    summed, rows = tf.minimum(SUMMED, steps), inputs.shape[1]
+    summed = tf.minimum(SUMMED, steps)
 
     def step(t, first, dinputs, dstates, dzs):
-        valid, passes = (t < lengths)[:, None], tf.logical_or(t == 0, t % cut != 0)
-        dstates, dzs = list(dstates), list(dzs)
         above = [d if d is None else d[t] for d in dsteps]
-        for layer in reversed(range(len(kernels))):
-            _, cs, gates = residuals[layer]
-            dh, dc = (d if a is None else d + a for d, a in zip(dstates[layer], above))
-            zeros = tf.zeros_like(dh)
-            dz, new_dh, dx, new_dc = lstm_step_gradient(
-                transposed[layer], cs[t], cs[t + 1], gates[t],
-                tf.where(valid, dh, zeros), tf.where(valid, dc, zeros),
-            )  # fmt: skip
-            dzs[layer] = dzs[layer].write(t - first, dz)
-            dstates[layer] = tuple(
-                tf.where(valid, tf.where(passes, new, zeros), old)
-                for new, old in ((new_dh, dh), (new_dc, dc))
-            )
-            above = (dx, None)  # for the layer below
+        valid, passes = (t < lengths)[:, None], tf.logical_or(t == 0, t % cut != 0)
+        dx, dstates, dz = stack_step_gradient(
+            transposed, t, residuals, above, dstates, valid, passes
+        )
+        dzs = [array.write(t - first, d) for array, d in zip(dzs, dz)]
         return t - 1, first, dinputs.write(t, dx), dstates, dzs
 
     def sum_steps(end, dkernels, dinputs, dstates):
@@ -222,17 +260,11 @@ def lstm_backward(kernels, inputs, lengths, cut, residuals, dsteps, dlast, throu
         dzs = [  # the last ones stay zero where fewer than `summed` steps are left
             tf.TensorArray(k.dtype, summed, element_shape=(rows, k.shape[1])) for k in kernels
         ]
-        _, _, dinputs, dstates, dzs = tf.while_loop(
-            lambda t, *_: t >= first, step, (end - 1, first, dinputs, dstates, dzs)
-        )
-        hs = [slice_steps(hs, first, summed) for hs, _, _ in residuals]
-        xs = [as_features(slice_steps(inputs, first, summed), kernels[0], units)]
-        xs += [slice_steps(hs, first + 1, summed) for hs, _, _ in residuals[:-1]]
-        dkernels = [
-            dkernel + lstm_kernel_gradient(x, h, dz.stack())
-            for dkernel, x, h, dz in zip(dkernels, xs, hs, dzs)
-        ]
-        return first, dkernels, dinputs, dstates
+        loop = (end - 1, first, dinputs, dstates, dzs)
+        _, _, dinputs, dstates, dzs = tf.while_loop(lambda t, *_: t >= first, step, loop)
+        dzs = [array.stack() for array in dzs]
+        more = stack_kernel_gradients(kernels, inputs, residuals, first, dzs)
+        return first, [d + m for d, m in zip(dkernels, more)], dinputs, dstates
 
     width = inputs.shape[-1] if through_inputs else 0
     dinputs = tf.TensorArray(kernels[0].dtype, steps, element_shape=(rows, width))
@@ -288,39 +320,3 @@ def lstm_scan(
 
     results = scan(inputs, *kernels, *tf.nest.flatten(states))
     return tf.nest.map_structure(tf.stop_gradient, results) if cut == 0 else results
-
-
-@tf.function(jit_compile=True)
-def lstm_collect(kernel, inputs, h, c, counts):
-    """`collect_states` of the LSTM, compiled."""
-
-    def step(t, state):
-        return lstm_step(kernel, as_features(inputs[t], kernel, h.shape[-1]), *state)[:2]
-
-    return collect_states(step, tf.shape(inputs)[0], (h, c), counts)
-
-
-def collect_states(step, steps, state, counts):
-    """States after given numbers of tokens, from one forward run that keeps no others.
-
-    Args:
-        step: function of `(t, state)` that returns the state after step `t`.
-        steps: int scalar, number of steps, at least 1.
-        state: tuple of `(rows, width)`, before the first token.
-        counts: `(rows, anchors)` int32 in [0, steps], numbers of tokens read.
-
-    Returns:
-        tuple of `(rows, anchors, width)`, one per state.
-    """
-
-    def body(t, state, picked):
-        state, wanted = step(t, state), (counts == t + 1)[..., None]
-
-        def pick():
-            return tuple(tf.where(wanted, s[:, None], p) for s, p in zip(state, picked))
-
-        # At most steps nobody wants a state, and all of `picked` would be copied for nothing.
-        return t + 1, state, tf.cond(tf.reduce_any(wanted), pick, lambda: picked)
-
-    picked = tuple(tf.repeat(s[:, None], counts.shape[1], axis=1) for s in state)
-    return tf.while_loop(lambda t, *_: t < steps, body, (0, state, picked))[2]

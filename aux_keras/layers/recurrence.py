@@ -64,10 +64,10 @@ class LSTMRecurrence:
         return lstm_scan.lstm_scan([self.kernel], inputs, [record], lengths, cut, returns)
 
     def collect(self, inputs, counts):
-        """Constant records after `counts` tokens, see `lstm_scan.collect_states`."""
+        """Constant records after `counts` tokens, see `collect_states`."""
         kernel, inputs = tf.stop_gradient(self.kernel), tf.stop_gradient(inputs)
         record = self.first(tf.shape(inputs)[1])
-        return tuple(map(tf.stop_gradient, lstm_scan.lstm_collect(kernel, inputs, *record, counts)))
+        return tuple(map(tf.stop_gradient, collect_lstm_states(kernel, inputs, *record, counts)))
 
 
 class CellRecurrence:
@@ -125,10 +125,47 @@ class CellRecurrence:
 
     def collect(self, inputs, counts):
         record = self.first(tf.shape(inputs)[1])
-        collected = lstm_scan.collect_states(
+        collected = collect_states(
             lambda t, record: self.step(inputs[t], record), tf.shape(inputs)[0], record, counts
         )
         return tuple(map(tf.stop_gradient, collected))
+
+
+@tf.function(jit_compile=True)
+def collect_lstm_states(kernel, inputs, h, c, counts):
+    """`collect_states` of the LSTM, compiled."""
+
+    def step(t, state):
+        features = lstm_scan.as_features(inputs[t], kernel, h.shape[-1])
+        return lstm_scan.lstm_step(kernel, features, *state)[:2]
+
+    return collect_states(step, tf.shape(inputs)[0], (h, c), counts)
+
+
+def collect_states(step, steps, state, counts):
+    """States after given numbers of tokens, from one forward run that keeps no others.
+
+    Args:
+        step: function of `(t, state)` that returns the state after step `t`.
+        steps: int scalar, number of steps, at least 1.
+        state: tuple of `(rows, width)`, before the first token.
+        counts: `(rows, anchors)` int32 in [0, steps], numbers of tokens read.
+
+    Returns:
+        tuple of `(rows, anchors, width)`, one per state.
+    """
+
+    def body(t, state, picked):
+        state, wanted = step(t, state), (counts == t + 1)[..., None]
+
+        def pick():
+            return tuple(tf.where(wanted, s[:, None], p) for s, p in zip(state, picked))
+
+        # At most steps nobody wants a state, and all of `picked` would be copied for nothing.
+        return t + 1, state, tf.cond(tf.reduce_any(wanted), pick, lambda: picked)
+
+    picked = tuple(tf.repeat(s[:, None], counts.shape[1], axis=1) for s in state)
+    return tf.while_loop(lambda t, *_: t < steps, body, (0, state, picked))[2]
 
 
 def read(recurrence, tokens, record, lengths):

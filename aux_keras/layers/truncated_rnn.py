@@ -21,7 +21,8 @@ class TruncatedRNN(keras.layers.Layer):
 
     Args:
         rnn: `keras.layers.LSTM`, `GRU`, `SimpleRNN`, `RNN(cell)`, or a cell. Dropout
-            inside the cell, `stateful` and `go_backwards` are refused.
+            inside the cell, `stateful`, `go_backwards`, `return_sequences` and
+            `return_state` are refused.
         truncation: int, time steps; None for full back-propagation, 0 for no gradient.
         embedding: `TokenEmbedding` through which the tokens are read, or None.
 
@@ -47,6 +48,12 @@ class TruncatedRNN(keras.layers.Layer):
     def __init__(self, rnn, truncation, embedding=None, **kwargs):
         super().__init__(**kwargs)
         check_cell(rnn)
+        for name in ("return_sequences", "return_state"):
+            if getattr(rnn, name, False):
+                raise ValueError(
+                    f"`rnn` must not set `{name}`: the output is that of the last valid step "
+                    f"alone. Received: rnn={rnn!r}"
+                )
         self.truncation = check_truncation("truncation", truncation)
         self.rnn = rnn
         if embedding is not None and not isinstance(embedding, TokenEmbedding):
