@@ -6,8 +6,7 @@ import pytest
 import tensorflow as tf
 
 import aux_keras as ak
-from aux_keras.layers import recurrence
-from aux_keras.layers.lstm_scan import SUMMED
+from aux_keras.layers import lstm_scan, recurrence
 from aux_keras.layers.truncated_rnn import states_at
 
 TIME = 150
@@ -97,24 +96,25 @@ def test_truncation_at_the_length_is_none(rnn):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("time", [1, 2, 9, SUMMED, SUMMED + 1, 2 * SUMMED + 1])
-def test_compiled_lstm_equals_the_cell(time):
-    """Two implementations of one interface: states, cuts and gradients agree.
-
-    The compiled one sums the gradients of its kernel over `SUMMED` steps at a time.
-    """
-    cell, x = keras.layers.LSTMCell(6), tokens(time=time)
+@pytest.mark.parametrize(
+    ("time", "rows"),  # 300 rows and more are summed step by step, 60 over 4 steps at a time
+    [(1, 3), (2, 3), (9, 3), (1, 60), (4, 60), (5, 60), (11, 60), (1, 300), (5, 300), (2, 600)],
+)
+def test_compiled_lstm_equals_the_cell(time, rows):
+    """Two implementations of one interface: states, cuts and gradients agree."""
+    assert lstm_scan.PRODUCT_ROWS // 60 == 4 and lstm_scan.PRODUCT_ROWS < 300
+    cell, x = keras.layers.LSTMCell(6), tokens(rows, time)
     embedding = ak.TokenEmbedding(4)
     embedding.build((None, 2))
     cell.build((None, 4))
-    lengths = tf.constant([time, min(4, time), 0])
+    lengths = tf.tile([time, min(4, time), 0], [rows // 3])
     weights = [*cell.trainable_weights, *embedding.trainable_weights]
     results = []
     for kind in (recurrence.LSTMRecurrence, recurrence.CellRecurrence):
         with tf.GradientTape() as tape:
             tape.watch(x)
             encoder = kind(cell, embedding, "float32")
-            record = encoder.from_states([tf.ones((3, 6)), 2 * tf.ones((3, 6))])
+            record = encoder.from_states([tf.ones((rows, 6)), 2 * tf.ones((rows, 6))])
             stack = encoder.scan(encoder.inputs(x), record, lengths, cut=4)
             states = encoder.states(stack)
             loss = tf.reduce_sum(tf.sin(states[0])) + 2 * tf.reduce_sum(tf.cos(states[1]))

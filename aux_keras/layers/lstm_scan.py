@@ -14,7 +14,7 @@ one-hot features and become such one step at a time.
 import keras
 import tensorflow as tf
 
-SUMMED = 16  # steps whose share of the kernels' gradients is one matrix product
+PRODUCT_ROWS = 256  # rows of a matrix product beyond which more do not make it faster
 
 
 def is_plain_lstm(cell):
@@ -225,8 +225,8 @@ def lstm_backward(kernels, inputs, lengths, cut, residuals, dsteps, dlast, throu
     """Back-propagation through time, from the gradients of the states to the arguments'.
 
     No gradient crosses the start of a step `t > 0` with `t % cut == 0`; resting rows take
-    no step and pass it on. The kernels' gradients are summed over `SUMMED` steps at a time:
-    one matrix product with many rows is faster than as many with few.
+    no step and pass it on. The kernels' gradients are summed over several steps at a time:
+    one matrix product with `PRODUCT_ROWS` rows is faster than as many with few.
 
     Args:
         kernels, inputs, lengths: as in `lstm_forward`.
@@ -244,7 +244,7 @@ def lstm_backward(kernels, inputs, lengths, cut, residuals, dsteps, dlast, throu
     steps, rows, units = tf.shape(inputs)[0], inputs.shape[1], residuals[0][0].shape[-1]
     lowest = kernels[0][:-1] if through_inputs else kernels[0][:units]
     transposed = [tf.transpose(k) for k in (lowest, *(k[:-1] for k in kernels[1:]))]
-    summed = tf.minimum(SUMMED, steps)
+    summed = tf.clip_by_value(PRODUCT_ROWS // tf.shape(inputs)[1], 1, steps)
 
     def step(t, first, dinputs, dstates, dzs):
         above = [d if d is None else d[t] for d in dsteps]
