@@ -4,7 +4,8 @@ TensorFlow differentiates a loop by keeping every intermediate of every step. Th
 LSTM needs its states and gates only, so its back-propagation through time is
 written out, once, for all uses: windows, decoders, full back-propagation. All layers
 of a stack take a step together, so that what one hands to the next stays in cache.
-Under XLA a loop runs on one core; `map_rows` gives every core rows of its own.
+Under XLA a loop keeps little more than one core busy; `map_rows` gives every core rows
+of its own.
 
 Shapes: `time` steps, `rows` (sequences or segments), `units`, `features`. Sequences
 are time-major, `(time, rows, features)`; or `(time, rows)` integers, which stand for
