@@ -165,6 +165,31 @@ print(peak())
     assert leaked - first > 20 * 1024
 
 
+@pytest.mark.parametrize(
+    ("kind", "characters", "ragged"),
+    [
+        ("lstm", False, False),
+        ("lstm", False, True),
+        ("lstm", True, False),
+        ("gru", True, True),
+        ("transformer", False, True),
+        ("tdmca", True, False),
+    ],
+)
+def test_keras_exports_a_model_that_was_never_called(kind, characters, ragged, tmp_path):
+    shape = (None, None) if characters else (None, None, 1)
+    model = type(built := classifier(kind, characters)).from_config(built.get_config())
+    model.build({"tokens": shape, "lengths": (None,)} if ragged else shape)
+    model.export(tmp_path / "exported", verbose=False)
+    loaded = tf.saved_model.load(str(tmp_path / "exported"))
+    for batch, time in ((2, 9), (3, 12)):
+        x = sequences(batch, time)
+        x = (x[..., 0] * 50).astype("int32") if characters else x
+        if ragged:
+            x = {"tokens": x, "lengths": np.arange(1, batch + 1, dtype="int32")}
+        np.testing.assert_allclose(loaded.serve(x), model.predict(x, verbose=0), atol=1e-6)
+
+
 def test_the_classifier_alone_is_exported(tmp_path):
     model = classifier()
     loaded = exported(model, tmp_path)

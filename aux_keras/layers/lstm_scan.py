@@ -208,6 +208,9 @@ def stack_kernel_gradients(kernels, inputs, residuals, first, dzs):
         residuals: its results.
         first: int scalar.
         dzs: per layer, see `lstm_kernel_gradient`.
+
+    Returns:
+        list of gradients, of the kernels' shapes.
     """
     steps, units = tf.shape(dzs[0])[0], dzs[0].shape[-1] // 4
 

@@ -204,8 +204,8 @@ def read(recurrence, tokens, record, lengths):
 
 def time_major(tokens, dtype):
     """`(rows, time, features)` to `(time, rows, features)`; characters `(rows, time)` alike."""
-    if tokens.shape.rank == 2:
-        return tf.transpose(tokens)
+    if tokens.shape.rank == 2:  # as floats in what Keras itself traces to save a model
+        return tf.cast(tf.transpose(tokens), tf.int32)
     return tf.transpose(tf.cast(tokens, dtype), (1, 0, 2))
 
 

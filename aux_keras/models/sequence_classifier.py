@@ -91,6 +91,29 @@ class SequenceClassifier(input_checks.CheckedModel, ClockedModel):
         # float32: probabilities and their logarithms underflow in half precision.
         return keras.activations.softmax(tf.cast(logits, tf.float32))
 
+    def export(
+        self, filepath, format="tf_saved_model", verbose=None, input_signature=None, **options
+    ):  # fmt: skip
+        """As `keras.Model.export`; a model that was built by `fit` needs no call before.
+
+        By default batch and time are of any size. `serving.export.export_model` writes what
+        more a server needs: labels, streams, raw files.
+        """
+        if self.built and input_signature is None:
+            input_signature = [self.input_signature()]
+        return super().export(filepath, format, verbose, input_signature, **options)
+
+    def input_signature(self):
+        """`keras.InputSpec` of what the model was built for: tokens, or these with lengths."""
+        shape, dtype = (None, None, self.features), "float32"
+        if self.vocabulary is not None:
+            shape, dtype = (None, None), "int32"
+        tokens = keras.InputSpec(shape=shape, dtype=dtype)
+        (built_for,) = self.get_build_config().values()
+        if not isinstance(built_for, dict):
+            return tokens
+        return {"tokens": tokens, "lengths": keras.InputSpec(shape=(None,), dtype="int32")}
+
     def get_config(self):
         return {
             **super().get_config(),
