@@ -45,10 +45,15 @@ def lstm_step(kernel, x, h, c):
     Returns:
         `(h, c, gates)`: `(rows, units)`, `(rows, units)`, `(rows, 4 * units)`.
     """
-    i, f, g, o = tf.split(tf.concat([h, x, tf.ones_like(h[:, :1])], -1) @ kernel, 4, axis=-1)
+    i, f, g, o = tf.split(step_arguments(x, h) @ kernel, 4, axis=-1)
     i, f, g, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
     c = f * c + i * g
     return o * tf.tanh(c), c, tf.concat([i, f, g, o], -1)
+
+
+def step_arguments(x, h):
+    """`[h, x, 1]`, what a step multiplies its kernel with: `(..., units + features + 1)`."""
+    return tf.concat([h, x, tf.ones_like(h[..., :1])], -1)
 
 
 def as_features(tokens, kernel, units):
@@ -108,8 +113,7 @@ def lstm_kernel_gradient(x, h, dz):
     Returns:
         `(units + features + 1, 4 * units)`.
     """
-    arguments = tf.concat([h, x, tf.ones_like(h[..., :1])], -1)
-    return tf.tensordot(arguments, dz, [[0, 1], [0, 1]])
+    return tf.tensordot(step_arguments(x, h), dz, [[0, 1], [0, 1]])
 
 
 def stack_arrays(kernels, states, steps):

@@ -142,8 +142,6 @@ class SegmentDecoder(keras.layers.Layer):
     ):  # fmt: skip
         segments = tf.convert_to_tensor(segments)
         characters = not segments.dtype.is_floating
-        if characters:
-            segments = tf.cast(segments, tf.int32)
         tokens = recurrence.time_major(segments, self.compute_dtype)[:-1]
         stack = self._recurrences(embedding)
         states = [tf.cast(s, self.compute_dtype) for s in states]

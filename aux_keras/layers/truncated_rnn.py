@@ -151,14 +151,11 @@ def states_at(encoder, tokens, requests):
     counts_by_truncation = {}
     for counts, truncation in filter(None, requests):
         counts_by_truncation.setdefault(truncation, []).append(counts)
-    if not counts_by_truncation:
-        return [None for _ in requests]
     merged = [(tf.concat(counts, axis=1), k) for k, counts in counts_by_truncation.items()]
+    records = _states_at(encoder, tokens, merged) if merged else []
     found = {
         k: iter(split_record(record, counts))
-        for (k, counts), record in zip(
-            counts_by_truncation.items(), _states_at(encoder, tokens, merged)
-        )
+        for (k, counts), record in zip(counts_by_truncation.items(), records)
     }
     return [request and next(found[request[1]]) for request in requests]
 

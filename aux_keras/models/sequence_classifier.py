@@ -100,19 +100,18 @@ class SequenceClassifier(input_checks.CheckedModel, ClockedModel):
         more a server needs: labels, streams, raw files.
         """
         if self.built and input_signature is None:
-            input_signature = [self.input_signature()]
+            inputs = self.tokens_spec()
+            (built_for,) = self.get_build_config().values()
+            if isinstance(built_for, dict):
+                inputs = {"tokens": inputs, "lengths": tf.TensorSpec((None,), tf.int32, "lengths")}
+            input_signature = [inputs]
         return super().export(filepath, format, verbose, input_signature, **options)
 
-    def input_signature(self):
-        """`keras.InputSpec` of what the model was built for: tokens, or these with lengths."""
-        shape, dtype = (None, None, self.features), "float32"
+    def tokens_spec(self):
+        """Shape and type of the tokens of a built model, batch and time of any size."""
         if self.vocabulary is not None:
-            shape, dtype = (None, None), "int32"
-        tokens = keras.InputSpec(shape=shape, dtype=dtype)
-        (built_for,) = self.get_build_config().values()
-        if not isinstance(built_for, dict):
-            return tokens
-        return {"tokens": tokens, "lengths": keras.InputSpec(shape=(None,), dtype="int32")}
+            return tf.TensorSpec((None, None), tf.int32, "tokens")
+        return tf.TensorSpec((None, None, self.features), tf.float32, "tokens")
 
     def get_config(self):
         return {

@@ -61,7 +61,7 @@ class Endpoints:
 
     def functions(self):
         """`(function, specifications of its arguments)` by name."""
-        tokens = self.tokens_spec()
+        tokens = self.model.tokens_spec()
         found = {
             "serve": (self.serve, [tokens, tf.TensorSpec((None,), tf.int32, "lengths")]),
             "label_names": (self.label_names, []),
@@ -77,12 +77,6 @@ class Endpoints:
             found["serve_raw"] = (self.serve_raw, raw)
             found["encode"] = (self.encode, raw)
         return found
-
-    def tokens_spec(self):
-        """Shape and type of `tokens`."""
-        if self.model.vocabulary is not None:
-            return tf.TensorSpec((None, None), tf.int32, "tokens")
-        return tf.TensorSpec((None, None, self.model.features), tf.float32, "tokens")
 
     def serve(self, tokens, lengths):
         """Whole sequences, padded behind."""
@@ -160,7 +154,7 @@ class Endpoints:
     def checked(self, tokens):
         """Tokens of the right shape, or the call fails."""
         # A signature lets any shape in; said here, before another operation stumbles over it.
-        tokens = tf.ensure_shape(tokens, self.tokens_spec().shape, name="tokens")
+        tokens = tf.ensure_shape(tokens, self.model.tokens_spec().shape, name="tokens")
         vocabulary = self.model.vocabulary
         if vocabulary is None:
             return self.check(tokens, tf.math.is_finite(tokens), input_checks.NOT_FINITE)

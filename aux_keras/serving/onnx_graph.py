@@ -61,7 +61,7 @@ def _optional(name):
 
 def _difference(session, function, endpoints, batch, time):
     """Largest difference of probabilities between the file and the model."""
-    rng, spec = np.random.default_rng(0), endpoints.tokens_spec()
+    rng, spec = np.random.default_rng(0), endpoints.model.tokens_spec()
     lengths = rng.integers(1, time, batch, "int32", endpoint=True)
     if spec.dtype.is_integer:
         tokens = rng.integers(0, endpoints.model.vocabulary, (batch, time), "int32")
