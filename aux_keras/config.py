@@ -11,7 +11,7 @@ import pathlib
 
 from absl import flags
 
-FULL, SAME = "full", "same"
+FULL = "full"
 PLACES = ("workdir", "data_dir", "download")  # where a run happens, not what it computes
 
 
@@ -80,7 +80,12 @@ class ExperimentConfig:
     num_anchors: int = _field(1, "n, anchors per sequence", least=1)
     segment_length: int = _field(600, "l, predicted tokens per segment", least=1)
     placement: str = _field(
-        "spill", "where a reconstructed segment lies", choices=("spill", "past", "immediate")
+        "curriculum", "where a reconstructed segment lies: at the anchor; before it; before it or "
+        "at most half behind; from the first to the third of these; or anywhere",
+        choices=("immediate", "past", "past_or_spill", "curriculum", "anywhere"),
+    )  # fmt: skip
+    placement_growth_steps: int = _field(
+        100_000, "training steps in which placement=curriculum grows", least=1
     )
     reverse: bool = _field(True, "reconstruct segments in reverse order")
     structure: str = _field("stacked", "network of the prediction", choices=("stacked", "decoder"))
@@ -91,9 +96,8 @@ class ExperimentConfig:
         300, "steps of back-propagation of the supervised loss, or full", least=0, choices=(FULL,)
     )
     decoder_truncation: int | str = _field(
-        SAME, "truncation inside the decoder: steps, full, or same as auxiliary_truncation",
-        least=0, choices=(FULL, SAME),
-    )  # fmt: skip
+        FULL, "steps of back-propagation inside the decoder, or full", least=0, choices=(FULL,)
+    )
     transformer_layers: int = _field(2, "blocks of a Transformer or T-DMCA", least=1)
     heads: int = _field(4, "attention heads", least=1)
     filter_units: int = _field(512, "units of the hidden layers of a Transformer", least=1)
@@ -124,6 +128,9 @@ class ExperimentConfig:
     steps: int | None = _field(None, "steps of training, instead of epochs", least=0)
     batch_size: int = _field(128, "examples per step", least=1)
     optimizer: str = _field("rmsprop", "optimizer", choices=("rmsprop", "sgd", "adam"))
+    rmsprop_epsilon: float = _field(
+        1e-10, "epsilon of RMSprop, inside the root; TensorFlow 1 had 1e-10, Keras has 1e-7"
+    )
     learning_rate: float = _field(
         0.001, "learning rate at the start of a phase, or after the warm-up"
     )
@@ -136,6 +143,7 @@ class ExperimentConfig:
         "float32", "Keras dtype policy", choices=("float32", "mixed_float16", "mixed_bfloat16")
     )
     jit_compile: bool = _field(False, "compile the whole training step with XLA")
+    memory_gap: bool = _field(True, "log the memory gap of every auxiliary loss at evaluations")
     checkpoint_steps: int = _field(200, "steps between checkpoints", least=1)
     seed: int = _field(0, "seed of weights, data order and all draws", least=0)
     workdir: str | None = _field(None, "folder of the run")
@@ -143,7 +151,7 @@ class ExperimentConfig:
     def __post_init__(self):
         for field in dataclasses.fields(self):
             _check(field, getattr(self, field.name))
-        for name in ("learning_rate", "clip_norm", "irnn_stddev"):
+        for name in ("learning_rate", "clip_norm", "irnn_stddev", "rmsprop_epsilon"):
             value = getattr(self, name)
             if value is not None and not (0 < value < math.inf):
                 raise ValueError(f"`{name}` must be positive and finite. Received: {name}={value}")
@@ -163,7 +171,7 @@ class ExperimentConfig:
                 "`validate_on_test` must be left out with a part of the training set held out. "
                 f"Received: validation_fraction={self.validation_fraction}"
             )
-        if self.method in ("lm", "sa") and self.decoder_truncation != SAME:
+        if self.method in ("lm", "sa") and self.decoder_truncation != FULL:
             raise ValueError(
                 f"`decoder_truncation` must be left out with method={self.method!r}, whose one "
                 "network is cut by `auxiliary_truncation`. Received: "
@@ -233,7 +241,7 @@ def _check(field, value):
 
 
 class _IntegerOrWord(flags.ArgumentParser):
-    """Parses `300`, `full` or `same`."""
+    """Parses `300` or `full`."""
 
     def __init__(self, words):
         super().__init__()

@@ -7,6 +7,8 @@ import statistics
 
 from aux_keras.experiments import runner
 
+GAP = "_memory_gap"
+
 
 def arguments(description, seeds):
     """The arguments of a command, parsed; `workdir` is absolute.
@@ -30,13 +32,45 @@ def arguments(description, seeds):
     return parsed
 
 
-def summary(accuracies):
-    """Mean, standard deviation and every seed's test accuracy, for a row of the table."""
+def spread(name, values, digits=4):
+    """Mean, standard deviation and every seed's value of a figure, for a row of the table."""
     return {
-        "test_accuracy_mean": f"{statistics.mean(accuracies):.4f}",
-        "test_accuracy_sd": f"{statistics.stdev(accuracies):.4f}",
-        "test_accuracies": " ".join(f"{a:.4f}" for a in accuracies),
+        f"{name}_mean": f"{statistics.mean(values):.{digits}f}",
+        f"{name}_sd": f"{statistics.stdev(values):.{digits}f}",
+        f"{name}s": " ".join(f"{value:.{digits}f}" for value in values),
     }
+
+
+def summary(results):
+    """Accuracies and minutes of the seeds of a row; of the validation split if there is one."""
+    row = {}
+    held_out = [result["validation"]["train"] for result in results]
+    if all("val_accuracy" in values for values in held_out):
+        row = spread("validation_accuracy", [values["val_accuracy"] for values in held_out])
+    row |= spread("test_accuracy", [result["test_accuracy"] for result in results])
+    minutes = statistics.mean(result["seconds"] for result in results) / 60
+    return {**row, "minutes": f"{minutes:.1f}"}
+
+
+def gaps(results, phase="pretrain"):
+    """Memory gaps at the end of a phase, `{loss: [(gap, standard error) of every seed]}`."""
+    found = {}
+    for result in results:
+        values = result["validation"].get(phase, {})
+        for name, gap in values.items():
+            if name.endswith(GAP):
+                loss = name.removeprefix("val_").removesuffix(GAP)
+                found.setdefault(loss, []).append((gap, values[f"{name}_error"]))
+    return found
+
+
+def gap_columns(results, phase="pretrain"):
+    """Memory gaps of a row: per loss the mean over seeds and its standard deviation."""
+    text = []
+    for loss, values in gaps(results, phase).items():
+        means = [gap for gap, _ in values]
+        text.append(f"{loss} {statistics.mean(means):.4f} sd {statistics.stdev(means):.4f}")
+    return {"memory_gap": "; ".join(text)}
 
 
 def write(path, rows):
@@ -65,12 +99,6 @@ def compare(description, methods, seeds):
     rows = []
     for method, flags in methods.items():
         found = [results[f"{method}_{seed}"] for seed in range(given.seeds)]
-        rows.append(
-            {
-                "method": method,
-                **summary([result["test_accuracy"] for result in found]),
-                "minutes": f"{sum(result['seconds'] for result in found) / 60 / len(found):.1f}",
-                "flags": " ".join(flags),
-            }
-        )
+        row = {"method": method, **summary(found), **gap_columns(found)}
+        rows.append({**row, "flags": " ".join(flags)})
     write(given.output, rows)

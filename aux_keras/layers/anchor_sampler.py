@@ -8,7 +8,9 @@ import tensorflow as tf
 from aux_keras.layers import randomness
 from aux_keras.layers.arguments import check_positive
 
-PLACEMENTS = ("spill", "past", "immediate", "future")
+# Those of a segment to reconstruct; a segment to predict lies in the future.
+PLACEMENTS = ("immediate", "past", "past_or_spill", "curriculum", "anywhere")
+GROWTH = {"immediate": 0.0, "past_or_spill": 1.0}  # the two ends of the curriculum
 
 
 class Segments(NamedTuple):
@@ -33,18 +35,28 @@ class AnchorSampler(keras.layers.Layer):
     gives the longest segment that fits, one of a single token a segment of length 0.
     The state at anchor `a` has read token `a`.
 
+    Placements of the slice of l + 1 tokens in a sequence of T tokens:
+
+    * `"immediate"`: it ends with the anchor's token.
+    * `"past"`: it lies wholly before the anchor, at a random distance.
+    * `"past_or_spill"`: it lies at a random distance and may run past the anchor, with at
+      least half of the predicted tokens at or before it: starts in
+      `[0, min(a - ceil(l / 2), T - 1 - l)]`.
+    * `"curriculum"`: the range of starts grows with `growth`, linearly, from that of
+      `"immediate"` at 0 to that of `"past_or_spill"` at 1.
+    * `"anywhere"`: it starts before the anchor, however much of it lies after the anchor.
+    * `"future"`: it starts with the anchor's token, for prediction.
+
     Args:
         num_anchors: int, n of equation 1, anchors per sequence.
         segment_length: int, l of equation 2, predicted tokens per segment.
-        placement: where the slice of l + 1 tokens lies. `"spill"`: starts anywhere
-            before the anchor and may run past it. `"past"`: lies wholly before the
-            anchor. `"immediate"`: ends with the anchor's token. `"future"`: starts with
-            the anchor's token.
+        placement: one of the above.
         seed: int, seed of the draws when `key` is not given.
 
     Call arguments:
         lengths: `(batch,)` int32, numbers of valid tokens.
         key: `(2,)` int32, see `randomness`; by default a new one at every call.
+        growth: float scalar in [0, 1], how far the curriculum has come.
 
     Returns:
         `Segments`, each field `(batch, num_anchors)` int32.
@@ -53,15 +65,18 @@ class AnchorSampler(keras.layers.Layer):
         ValueError: if a count is not a positive integer or the placement is unknown.
 
     Example:
-        >>> sampler = AnchorSampler(num_anchors=2, segment_length=3, placement="past")
+        >>> sampler = AnchorSampler(num_anchors=2, segment_length=3)
         >>> sampler(np.array([10, 20])).starts.shape
         TensorShape([2, 2])
+
+    Reference: Trinh et al. 2018, sections 3.1, 3.4 and 5.4.
     """
 
-    def __init__(self, num_anchors, segment_length, placement, seed=None, **kwargs):
+    def __init__(self, num_anchors, segment_length, placement="immediate", seed=None, **kwargs):
         super().__init__(**kwargs)
-        if placement not in PLACEMENTS:
-            raise ValueError(f"`placement` must be one of {PLACEMENTS}. Received: {placement=}")
+        known = (*PLACEMENTS, "future")
+        if placement not in known:
+            raise ValueError(f"`placement` must be one of {known}. Received: {placement=}")
         self.num_anchors = check_positive("num_anchors", num_anchors)
         self.segment_length = check_positive("segment_length", segment_length)
         self.placement = placement
@@ -74,7 +89,7 @@ class AnchorSampler(keras.layers.Layer):
         fed, and with `"past"` the anchor's lies behind the slice."""
         return self.segment_length + (2 if self.placement == "past" else 1)
 
-    def call(self, lengths, key=None):
+    def call(self, lengths, key=None, growth=1.0):
         if key is None:
             key = tf.cast(self.seed_generator.next(), tf.int32)
         total = tf.maximum(tf.cast(lengths, tf.int32), 1)  # all masked: one token, no segment
@@ -82,31 +97,36 @@ class AnchorSampler(keras.layers.Layer):
         length = tf.clip_by_value(
             total - self.shortest + self.segment_length, 0, self.segment_length
         )
-        first, last = self.anchor_range(total, length)
+        growth = GROWTH.get(self.placement, growth)
+        first, last = self.anchor_range(total, length, growth)
         anchors = first + randomness.uniform_integer(randomness.fold_in(key, 0), last - first + 1)
-        first, last = self.start_range(total, length, anchors)
+        first, last = self.start_range(total, length, anchors, growth)
         starts = first + randomness.uniform_integer(randomness.fold_in(key, 1), last - first + 1)
         return Segments(anchors, starts, length)
 
-    def anchor_range(self, total, length):
+    def anchor_range(self, total, length, growth):
         """First and last anchor that leave a segment of `length` room in `total` tokens."""
-        zeros = tf.zeros_like(total)
-        return {
-            "spill": (tf.minimum(total - 1, 1), total - 1),
-            "past": (tf.minimum(length + 1, total - 1), total - 1),
-            "immediate": (length, total - 1),
-            "future": (zeros, total - 1 - length),
-        }[self.placement]
+        if self.placement == "anywhere":
+            return tf.minimum(total - 1, 1), total - 1
+        if self.placement == "past":
+            return tf.minimum(length + 1, total - 1), total - 1
+        if self.placement == "future":
+            return tf.zeros_like(total), total - 1 - length
+        return length - share(growth, length // 2), total - 1
 
-    def start_range(self, total, length, anchors):
+    def start_range(self, total, length, anchors, growth):
         """First and last start of the slice that belongs to an anchor."""
         zeros, latest = tf.zeros_like(total), total - 1 - length
-        return {
-            "spill": (zeros, tf.clip_by_value(anchors - 1, 0, latest)),
-            "past": (zeros, tf.maximum(anchors - length - 1, 0)),
-            "immediate": (anchors - length, anchors - length),
-            "future": (anchors, anchors),
-        }[self.placement]
+        if self.placement == "anywhere":
+            return zeros, tf.clip_by_value(anchors - 1, 0, latest)
+        if self.placement == "past":
+            return zeros, tf.maximum(anchors - length - 1, 0)
+        if self.placement == "future":
+            return anchors, anchors
+        immediate = anchors - length
+        before = tf.maximum(immediate, 0)  # of the growth: an early anchor has no past to go to
+        last = immediate + share(growth, length // 2)
+        return before - share(growth, before), tf.minimum(last, latest)
 
     def get_config(self):
         return {
@@ -116,6 +136,23 @@ class AnchorSampler(keras.layers.Layer):
             "placement": self.placement,
             "seed": self.seed,
         }
+
+
+def share(growth, steps):
+    """`growth` of a number of steps, int32, rounded down."""
+    return tf.cast(growth * tf.cast(steps, tf.float32), tf.int32)
+
+
+def predicted_positions(segments, steps, reverse=False):
+    """Where in its sequence each of the first `steps` predicted tokens stands.
+
+    Returns:
+        `(batch, anchors, steps)` int32; values past a segment's length are undefined.
+    """
+    steps = tf.range(1, steps + 1)
+    if reverse:
+        steps = segments.lengths[..., None] - steps
+    return segments.starts[..., None] + steps
 
 
 def gather_segments(tokens, segments, segment_length, reverse=False):

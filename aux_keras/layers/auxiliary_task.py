@@ -6,7 +6,12 @@ import keras
 import tensorflow as tf
 
 from aux_keras.layers import randomness
-from aux_keras.layers.anchor_sampler import AnchorSampler, Segments, gather_segments
+from aux_keras.layers.anchor_sampler import (
+    AnchorSampler,
+    Segments,
+    gather_segments,
+    predicted_positions,
+)
 from aux_keras.layers.arguments import check_truncation
 from aux_keras.layers.auxiliary_loss import segment_loss, token_loss
 from aux_keras.layers.truncated_rnn import merge_anchors
@@ -53,20 +58,20 @@ class AuxiliaryTask(keras.layers.Layer):
         l_i, int32.
     """
 
-    def __init__(self, num_anchors, segment_length, placement, reverse, truncation,
-                 decoder_truncation="same", **kwargs):  # fmt: skip
+    def __init__(
+        self, num_anchors, segment_length, placement, reverse, truncation,
+        decoder_truncation=None, **kwargs,
+    ):  # fmt: skip
         # Targets stay as they are: half precision would round what is to be predicted.
         super().__init__(autocast=False, **kwargs)
         self.truncation = check_truncation("truncation", truncation)
-        self.decoder_truncation = decoder_truncation
+        self.decoder_truncation = check_truncation("decoder_truncation", decoder_truncation)
         self.reverse = reverse
         self.characters = False  # until it is built for them
         self.num_anchors = num_anchors
         self.segment_length = segment_length
         self.placement = placement
         self.sampler = AnchorSampler(num_anchors, segment_length, placement, name="sampler")
-        if decoder_truncation != "same":
-            check_truncation("decoder_truncation", decoder_truncation)
 
     @property
     def shortest(self):
@@ -74,17 +79,11 @@ class AuxiliaryTask(keras.layers.Layer):
         return self.sampler.shortest
 
     @property
-    def inner_truncation(self):
-        """The truncation inside the task's own network."""
-        same = self.decoder_truncation == "same"
-        return self.truncation if same else self.decoder_truncation
-
-    @property
     def samples(self):
         """Whether the task feeds its own outputs back (scheduled sampling)."""
         return False
 
-    def draw(self, lengths, key, feed_probability, training):
+    def draw(self, lengths, key, feed_probability, training, growth=1.0):
         """Draws anchors, segments, what is fed, and DropConnect masks.
 
         Args:
@@ -92,11 +91,12 @@ class AuxiliaryTask(keras.layers.Layer):
             key: `(2,)` int32, see `randomness`.
             feed_probability: float scalar, epsilon of section 3.3; None for always.
             training: bool; no weights are dropped otherwise.
+            growth: float scalar in [0, 1], how far the curriculum of placements has come.
 
         Returns:
             `Draws`.
         """
-        segments = self.sampler(lengths, key=randomness.fold_in(key, 0))
+        segments = self.sampler(lengths, key=randomness.fold_in(key, 0), growth=growth)
         rows, n = tf.shape(lengths)[0], self.num_anchors
         feed, uniform = tf.zeros((rows, n, 0), tf.bool), tf.zeros((rows, n, 0))
         mask = uniform
@@ -110,7 +110,20 @@ class AuxiliaryTask(keras.layers.Layer):
             mask = tf.reshape(mask, (rows, n, *mask.shape[1:]))
         return Draws(segments, feed, uniform, mask)
 
-    def call(self, tokens, draws, record, encoder, embedding=None, features=None):
+    def draw_recall(self, lengths, key, growth):
+        """Draws by which the loss is asked what the main RNN remembers: free-running."""
+        return self.draw(lengths, key, 0.0, False, growth)
+
+    def recall_window(self, draws):
+        """`window` of the result of `draw_recall`."""
+        return self.window(draws)
+
+    def positions(self, draws, steps):
+        """Where each of the first `steps` predicted tokens stands, see `predicted_positions`."""
+        return predicted_positions(draws.segments, steps, self.reverse)
+
+    def token_losses(self, tokens, draws, record, encoder, embedding=None, features=None):
+        """TokenLoss of every predicted token, `(batch, anchors, l)`; undefined past l_i."""
         slices, read = (
             merge_anchors(gather_segments(s, draws.segments, self.segment_length, self.reverse))
             for s in (tokens, tokens if features is None else features)
@@ -119,7 +132,10 @@ class AuxiliaryTask(keras.layers.Layer):
         drawn = map(by_segment, (draws.feed, draws.uniform, draws.mask))
         predicted = self.predict(slices, read, record, encoder, embedding, *drawn)
         losses = token_loss(slices[:, 1:], predicted)
-        losses = tf.reshape(losses, (-1, self.num_anchors, self.segment_length))
+        return tf.reshape(losses, (-1, self.num_anchors, self.segment_length))
+
+    def call(self, tokens, draws, record, encoder, embedding=None, features=None):
+        losses = self.token_losses(tokens, draws, record, encoder, embedding, features)
         return segment_loss(losses, draws.segments.lengths), draws.segments.lengths
 
     def get_config(self):

@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from aux_keras.layers import randomness
-from aux_keras.layers.anchor_sampler import Segments
+from aux_keras.layers.anchor_sampler import Segments, predicted_positions
 from aux_keras.layers.arguments import check_truncation
 from aux_keras.layers.auxiliary_loss import segment_loss, token_loss
 from aux_keras.layers.auxiliary_task import Draws, by_segment
@@ -57,9 +57,9 @@ class LanguageModel(keras.layers.Layer):
         self.readout.build((None, None, encoder_units))
         self.built = True
 
-    def draw(self, lengths, key, feed_probability, training):
+    def draw(self, lengths, key, feed_probability, training, growth=1.0):
         """See `AuxiliaryTask.draw`; only DropConnect masks are random."""
-        del feed_probability
+        del feed_probability, growth
         rows, none = tf.shape(lengths)[0], tf.zeros((tf.shape(lengths)[0], 1, 0))
         mask = none
         if training:
@@ -74,24 +74,53 @@ class LanguageModel(keras.layers.Layer):
         """None: this task starts from the zero state."""
         del draws
 
-    def inputs_and_targets(self, tokens):
+    def draw_recall(self, lengths, key, growth):
+        """See `AuxiliaryTask.draw_recall`: the second half is read on from the middle."""
+        half = lengths[:, None] // 2
+        segments = Segments(half, half, lengths[:, None] - 1 - half)
+        return self.draw(lengths, key, None, False, growth)._replace(segments=segments)
+
+    def recall_window(self, draws):
+        """`(counts, truncation)` of the state before the second half."""
+        return draws.segments.anchors, self.truncation
+
+    def positions(self, draws, steps):
+        """See `AuxiliaryTask.positions`."""
+        return predicted_positions(draws.segments, steps)
+
+    def inputs_and_targets(self, tokens, starts=None):
         """What the RNN is fed and what it is to predict, each of the shape of `tokens`.
 
         The last input of a sequence is fed for nothing: its step is behind `lengths`.
+
+        Args:
+            tokens: `(batch, time, features)`, or `(batch, time)` characters.
+            starts: `(batch,)` int32, first input of each sequence, by default its first token.
         """
+        if starts is not None:
+            time = tf.shape(tokens)[1]
+            positions = tf.minimum(starts[:, None] + tf.range(time), time - 1)
+            tokens = tf.gather(tokens, positions, axis=1, batch_dims=1)
         return tokens, tf.roll(tokens, -1, axis=1)
 
-    def call(self, tokens, draws, record, encoder, embedding=None, features=None):
+    def token_losses(self, tokens, draws, record, encoder, embedding=None, features=None):
+        """See `AuxiliaryTask.token_losses`; there are as many as time steps."""
         del embedding, features  # the encoder reads tokens, through its own embedding
-        inputs, targets = self.inputs_and_targets(tokens)
-        lengths, inputs = draws.segments.lengths[:, 0], encoder.inputs(inputs)
+        segments = draws.segments
+        inputs, targets = self.inputs_and_targets(
+            tokens, None if record is None else segments.starts[:, 0]
+        )
+        lengths, inputs = segments.lengths[:, 0], encoder.inputs(inputs)
         start = encoder.first(tf.shape(lengths)[0])
         if record is not None:
             start = tuple(state[:, 0] for state in record)
         outputs = encoder.scan(inputs, start, lengths, self.truncation, "outputs")
         readout = self.readout.weights_with(by_segment(draws.mask))
-        losses = token_loss(targets, feed_forward_over_time(outputs, *readout))
-        return segment_loss(losses, lengths)[:, None], lengths[:, None]
+        return token_loss(targets, feed_forward_over_time(outputs, *readout))[:, None]
+
+    def call(self, tokens, draws, record, encoder, embedding=None, features=None):
+        losses = self.token_losses(tokens, draws, record, encoder, embedding, features)
+        return segment_loss(losses, draws.segments.lengths), draws.segments.lengths
 
     def get_config(self):
         return {

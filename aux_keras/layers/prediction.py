@@ -29,7 +29,8 @@ class Prediction(AuxiliaryTask):
         truncation: int steps of back-propagation in the main RNN; None for all, 0 for none.
         hidden_units, drop_rate: of the readout, see `TokenReadout`.
         structure: `"stacked"` or `"decoder"`.
-        decoder_truncation: `"same"` as `truncation`, or a truncation inside `cells`.
+        decoder_truncation: int, steps after which the state of `cells` becomes a constant;
+            None: never.
         drop_per: `"example"` or `"batch"`, see `DropConnectDense`.
 
     Call arguments, Returns: see `AuxiliaryTask`.
@@ -46,7 +47,7 @@ class Prediction(AuxiliaryTask):
 
     def __init__(
         self, cells, num_anchors, segment_length, truncation, hidden_units, drop_rate,
-        structure="stacked", decoder_truncation="same", drop_per="example",
+        structure="stacked", decoder_truncation=None, drop_per="example",
         name="prediction", **kwargs,
     ):  # fmt: skip
         if structure not in STRUCTURES:
@@ -57,7 +58,7 @@ class Prediction(AuxiliaryTask):
         )  # fmt: skip
         self.structure = structure
         self.decoder = SegmentDecoder(
-            cells, hidden_units, drop_rate, self.inner_truncation, drop_per,
+            cells, hidden_units, drop_rate, decoder_truncation, drop_per,
             dtype=self.dtype_policy, name="decoder",
         )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 import keras
 
+from aux_keras.layers.anchor_sampler import PLACEMENTS
 from aux_keras.layers.auxiliary_task import AuxiliaryTask, deserialize_cells
 from aux_keras.layers.segment_decoder import SegmentDecoder
 
@@ -21,9 +22,11 @@ class Reconstruction(AuxiliaryTask):
         segment_length: int, l, predicted tokens per segment.
         truncation: int steps of back-propagation in the main RNN; None for all, 0 for none.
         hidden_units, drop_rate: of the readout, see `TokenReadout`.
-        placement: `"spill"`, `"past"` or `"immediate"`, see `AnchorSampler`.
+        placement: `"immediate"`, `"past"`, `"past_or_spill"`, `"curriculum"` or `"anywhere"`,
+            see `AnchorSampler`.
         reverse: bool, whether to reverse a segment before it is fed and predicted.
-        decoder_truncation: `"same"` as `truncation`, or a truncation inside the decoder.
+        decoder_truncation: int, steps after which the decoder's state becomes a constant;
+            None: never, so that every token of the segment trains the main RNN.
         drop_per: `"example"` or `"batch"`, see `DropConnectDense`.
         feedback, feedback_gradient: see `SegmentDecoder`.
 
@@ -42,17 +45,17 @@ class Reconstruction(AuxiliaryTask):
 
     def __init__(
         self, cells, num_anchors, segment_length, truncation, hidden_units, drop_rate,
-        placement="spill", reverse=True, decoder_truncation="same", drop_per="example",
+        placement="immediate", reverse=True, decoder_truncation=None, drop_per="example",
         feedback="sample", feedback_gradient=False, name="reconstruction", **kwargs,
     ):  # fmt: skip
-        if placement == "future":
-            raise ValueError(f"`placement` must be 'spill', 'past' or 'immediate'. {placement=}")
+        if placement not in PLACEMENTS:
+            raise ValueError(f"`placement` must be one of {PLACEMENTS}. Received: {placement=}")
         super().__init__(
             num_anchors, segment_length, placement, reverse, truncation, decoder_truncation,
             name=name, **kwargs,
         )  # fmt: skip
         self.decoder = SegmentDecoder(
-            cells, hidden_units, drop_rate, self.inner_truncation, drop_per, feedback,
+            cells, hidden_units, drop_rate, decoder_truncation, drop_per, feedback,
             feedback_gradient, dtype=self.dtype_policy, name="decoder",
         )  # fmt: skip
 

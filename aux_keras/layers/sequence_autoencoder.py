@@ -44,6 +44,16 @@ class SequenceAutoencoder(LanguageModel):
         """`(counts, truncation)` of the state wanted: it has read the last token."""
         return draws.segments.anchors + 1, self.truncation
 
-    def inputs_and_targets(self, tokens):
+    def draw_recall(self, lengths, key, growth):
+        return self.draw(lengths, key, None, False, growth)
+
+    def recall_window(self, draws):
+        return self.window(draws)
+
+    def positions(self, draws, steps):
+        return super().positions(draws, steps) - 1  # the first token is predicted too
+
+    def inputs_and_targets(self, tokens, starts=None):
+        del starts  # the first token always
         over = tf.zeros_like(tokens[:, :1])
         return tf.concat([over, tokens[:, :-1]], axis=1), tokens

@@ -7,7 +7,7 @@ from aux_keras.layers import randomness
 from aux_keras.layers.arguments import check_truncation
 from aux_keras.layers.truncated_rnn import TruncatedRNN
 from aux_keras.models import input_checks
-from aux_keras.models.auxiliary_training import AuxiliaryTraining
+from aux_keras.models.auxiliary_training import AuxiliaryTraining, Reading
 from aux_keras.models.sequence_classifier import SequenceClassifier
 
 
@@ -36,8 +36,9 @@ class AuxiliaryClassifier(AuxiliaryTraining, SequenceClassifier):
             `SequenceAutoencoder`, with distinct names.
         auxiliary_weight: float; with 0 the auxiliary losses are used by `pretrain` alone.
         sampling_decay_steps: int, training steps in which the decoders go from true
-            tokens to their own outputs; None to feed true tokens always.
-        **kwargs: `drop_per`, `output_initializer`, `seed`, `preprocessing`, see
+            tokens to their own outputs; None to feed true tokens always. A fifth of all
+            training steps, as in the paper, suits a run of any length.
+        **kwargs: `placement_growth_steps`, `memory_gap`, see `AuxiliaryTraining`; `drop_per`, `output_initializer`, `seed`, `preprocessing`, see
             `SequenceClassifier`; `name` and `dtype`, see `keras.Model`.
 
     Call arguments:
@@ -111,16 +112,19 @@ class AuxiliaryClassifier(AuxiliaryTraining, SequenceClassifier):
 
         Returns:
             `(probabilities, auxiliary)`: `(batch, classes)`, None while pretraining; and
-            per task `(L_i, l_i)`, each `(batch, anchors)`.
+            `Losses` per task.
         """
-        self.ensure_built(inputs)
-        tokens, lengths = input_checks.split_inputs(inputs)
-        features, auxiliary = self.run_tasks(
-            self.encoder.recurrence(), self.embedding, tokens, tokens, lengths, key, training,
-            ends=False if self.pretraining else self.encoder.truncation,
-        )  # fmt: skip
+        reading = self.reading(inputs)
+        ends = False if self.pretraining else self.encoder.truncation
+        features, auxiliary = self.run_tasks(reading, key, training, ends)
         head_key = randomness.fold_in(key, 0)
         return self.classify(*features, training, head_key) if features else None, auxiliary
+
+    def reading(self, inputs):
+        """See `Reading`."""
+        self.ensure_built(inputs)
+        tokens, lengths = input_checks.split_inputs(inputs)
+        return Reading(self.encoder.recurrence(), self.embedding, tokens, tokens, lengths)
 
     def get_config(self):
         encoder = self.encoder.get_config()

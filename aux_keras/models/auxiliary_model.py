@@ -11,7 +11,7 @@ from aux_keras.layers.recurrence import make_recurrence
 from aux_keras.layers.token_embedding import TokenEmbedding
 from aux_keras.layers.truncated_rnn import check_cell
 from aux_keras.models import input_checks
-from aux_keras.models.auxiliary_training import AuxiliaryTraining
+from aux_keras.models.auxiliary_training import AuxiliaryTraining, Reading
 
 
 @keras.saving.register_keras_serializable("aux_keras")
@@ -41,7 +41,8 @@ class AuxiliaryModel(AuxiliaryTraining):
         auxiliary_weight: float; with 0 the auxiliary losses are used by `pretrain` alone.
         sampling_decay_steps: int, training steps in which the decoders go from true
             tokens to their own outputs; None to feed true tokens always.
-        **kwargs: `seed`, see `ClockedModel`; `name` and `dtype`, see `keras.Model`.
+        **kwargs: `placement_growth_steps`, `memory_gap`, see `AuxiliaryTraining`; `seed`, see
+            `ClockedModel`; `name` and `dtype`, see `keras.Model`.
 
     Call arguments, Returns: those of the model.
 
@@ -117,6 +118,17 @@ class AuxiliaryModel(AuxiliaryTraining):
         self.ensure_built(inputs)
         if not self.active_tasks():
             return self.model(inputs, training=training), []
+        y_pred, reading = self.observe(inputs, training)
+        _, auxiliary = self.run_tasks(reading, key, training)
+        return None if self.pretraining else y_pred, auxiliary
+
+    def reading(self, inputs):
+        """See `Reading`."""
+        self.ensure_built(inputs)
+        return self.observe(inputs, False)[1]
+
+    def observe(self, inputs, training):
+        """What the model returns, and the `Reading` of its recurrent layer."""
         layer = self.layer
         with observed(layer) as calls:
             y_pred = self.model(inputs, training=training)
@@ -142,12 +154,12 @@ class AuxiliaryModel(AuxiliaryTraining):
             tokens, features = (tf.gather(t, order, batch_dims=1) for t in (tokens, features))
             lengths = tf.reduce_sum(tf.cast(mask, tf.int32), axis=1)
         dtype = layer.compute_dtype
-        _, auxiliary = self.run_tasks(
+        reading = Reading(
             make_recurrence(check_cell(layer, ()), None, dtype),
             self.token_embedding() if characters else None,
-            tokens, tf.cast(features, dtype), valid_lengths(features, lengths), key, training,
+            tokens, tf.cast(features, dtype), valid_lengths(features, lengths),
         )  # fmt: skip
-        return None if self.pretraining else y_pred, auxiliary
+        return y_pred, reading
 
     def tokens_of(self, inputs):
         """The tokens, or their shape, among the inputs, or their shapes."""

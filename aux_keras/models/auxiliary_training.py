@@ -2,16 +2,19 @@
 
 import math
 import numbers
+from typing import NamedTuple
 
 import keras
+import tensorflow as tf
 
 from aux_keras.layers import randomness
-from aux_keras.layers.auxiliary_loss import normalized_auxiliary_loss
+from aux_keras.layers.auxiliary_loss import normalized_auxiliary_loss, segment_loss
 from aux_keras.layers.recurrence import map_rows
 from aux_keras.layers.scheduled_sampling import teacher_probability
 from aux_keras.layers.truncated_rnn import states_at
 from aux_keras.models import input_checks
-from aux_keras.models.clocked_model import ClockedModel, check_integer
+from aux_keras.models.clocked_model import EVALUATION, ClockedModel, check_integer
+from aux_keras.models.memory_gap import MemoryGap, sequence_gaps
 
 
 class _Kept:
@@ -19,6 +22,52 @@ class _Kept:
 
     def __init__(self, **arguments):
         self.arguments = arguments
+
+
+class Reading(NamedTuple):
+    """What the auxiliary losses see of a batch.
+
+    `encoder`: the main RNN as a recurrence. `embedding`: the `TokenEmbedding` through which
+    decoders read tokens, or None. `tokens`: `(batch, time, features)`, or characters
+    `(batch, time)`. `features`: `(batch, time, width)`, what the main RNN reads; `tokens` if
+    it reads these. `lengths`: `(batch,)` int32, valid tokens.
+    """
+
+    encoder: object
+    embedding: object
+    tokens: tf.Tensor
+    features: tf.Tensor
+    lengths: tf.Tensor
+
+
+class Losses(NamedTuple):
+    """One auxiliary loss of a batch.
+
+    `segment_losses`, `lengths`: L_i and l_i, each `(batch, anchors)`. `gaps`: see
+    `sequence_gaps`; None where they are not asked for.
+    """
+
+    segment_losses: tf.Tensor
+    lengths: tf.Tensor
+    gaps: tuple | None = None
+
+
+class Recall(NamedTuple):
+    """Losses of decoders on the states of their own and of other sequences, by token.
+
+    `draws`: see `AuxiliaryTask.draw_recall`. `own`, `other`: `(batch, anchors, l)` float32.
+    """
+
+    draws: object
+    own: tf.Tensor
+    other: tf.Tensor
+
+
+def gaps_of(recall):
+    """The `sequence_gaps` of a `Recall`."""
+    lengths = recall.draws.segments.lengths
+    own, other = (segment_loss(losses, lengths) for losses in (recall.own, recall.other))
+    return sequence_gaps(own, other, lengths)
 
 
 class AuxiliaryTraining(ClockedModel):
@@ -29,13 +78,19 @@ class AuxiliaryTraining(ClockedModel):
         auxiliary_weight: float; with 0 the auxiliary losses are used by `pretrain` alone.
         sampling_decay_steps: int, training steps in which the decoders go from true
             tokens to their own outputs; None to feed true tokens always.
+        placement_growth_steps: int, training steps in which the placement `"curriculum"`
+            goes from `"immediate"` to `"past_or_spill"`.
+        memory_gap: bool, whether evaluations log the memory gap of every loss.
 
     Raises:
-        ValueError: on what is no list of new losses, names that are not distinct, or fewer than
-            one step.
+        ValueError: on what is no list of new losses, names that are not distinct, fewer than
+            one step, or a curriculum without its number of steps.
     """
 
-    def __init__(self, *arguments, auxiliary, auxiliary_weight, sampling_decay_steps, **kwargs):
+    def __init__(
+        self, *arguments, auxiliary, auxiliary_weight, sampling_decay_steps,
+        placement_growth_steps=None, memory_gap=False, **kwargs,
+    ):  # fmt: skip
         super().__init__(*arguments, **kwargs)
         a_list = isinstance(auxiliary, (list, tuple))
         if not a_list or any(getattr(task, "built", True) for task in auxiliary):
@@ -48,6 +103,13 @@ class AuxiliaryTraining(ClockedModel):
             raise ValueError(f"`auxiliary` needs distinct names. Received: {names}")
         if sampling_decay_steps is not None:
             check_integer("sampling_decay_steps", sampling_decay_steps, 1)
+        if placement_growth_steps is not None:
+            check_integer("placement_growth_steps", placement_growth_steps, 1)
+        elif any(getattr(task, "placement", None) == "curriculum" for task in auxiliary):
+            raise ValueError(
+                "`placement_growth_steps` must be given with a loss of placement='curriculum'. "
+                "Received: placement_growth_steps=None"
+            )
         if not isinstance(auxiliary_weight, numbers.Real) or not 0 <= auxiliary_weight < math.inf:
             raise ValueError(
                 f"`auxiliary_weight` must be a number from 0 on. Received: {auxiliary_weight=}"
@@ -55,31 +117,31 @@ class AuxiliaryTraining(ClockedModel):
         self.auxiliary = list(auxiliary)
         self.auxiliary_weight = auxiliary_weight
         self.sampling_decay_steps = sampling_decay_steps
+        self.placement_growth_steps = placement_growth_steps
+        self.memory_gap = memory_gap
         self.pretraining = False
         logged = [f"{name}_loss" for name in names] if len(names) > 1 else []
         logged += ["auxiliary_loss"] if names else []
         self.trackers.update({name: keras.metrics.Mean(name=name) for name in logged})
+        self.gap_trackers = [MemoryGap(f"{name}_memory_gap") for name in names if memory_gap]
 
-    def run_tasks(self, encoder, embedding, tokens, features, lengths, key, training, ends=None):
+    def run_tasks(self, reading, key, training, ends=None):
         """The auxiliary losses of a batch, and the states at the ends of its sequences.
 
         Args:
-            encoder: the main RNN as a recurrence, which reads `features`.
-            embedding: `TokenEmbedding` through which the decoders read tokens, or None.
-            tokens: `(batch, time, features)`, or characters `(batch, time)`.
-            features: `(batch, time, width)`, what the main RNN reads; `tokens` if it reads these.
-            lengths: `(batch,)` int32, valid tokens.
+            reading: `Reading` of the batch.
             key: `(2,)` int32, of the draws.
             training: bool; gradients are cut short otherwise.
             ends: truncation of the state at the end of each sequence; `False` if not wanted.
 
         Returns:
-            `(outputs, losses)`: `[(batch, units)]` if `ends` are wanted, else `[]`; and per task
-            `(L_i, l_i)`, each `(batch, anchors)`.
+            `(outputs, losses)`: `[(batch, units)]` if `ends` are wanted, else `[]`; and
+            `Losses` per task.
         """
-        tasks = self.active_tasks()
+        tasks, (encoder, embedding, *batch) = self.active_tasks(), reading
+        feed, growth = self.feed_probability(), self.placement_growth()
         draws = [
-            task.draw(lengths, randomness.fold_in(key, i), self.feed_probability(), training)
+            task.draw(reading.lengths, randomness.fold_in(key, i), feed, training, growth)
             for i, task in enumerate(tasks, start=1)
         ]
 
@@ -96,14 +158,68 @@ class AuxiliaryTraining(ClockedModel):
             ]
             return [] if ends is False else [records[-1][0][:, 0]], losses
 
-        blocks = 1 if self.jit_compile is True else None
-        return map_rows(run, tokens, features, lengths, draws, blocks=blocks)
+        outputs, losses = map_rows(run, *batch, draws, blocks=self.blocks())
+        gaps = [None] * len(tasks)
+        if self.memory_gap and not training:
+            gaps = [gaps_of(recall) for recall in self.recall(reading, tasks)]
+        return outputs, [Losses(*sums, gap) for sums, gap in zip(losses, gaps)]
+
+    def recall(self, reading, tasks):
+        """Every loss with the states of its own sequences, and with those of others.
+
+        Decoders run free and nothing is dropped. The others' states are those of the batch
+        rolled by one, at the same anchors: after as many tokens, or all if they have fewer.
+
+        Args:
+            reading: `Reading` of the batch.
+            tasks: list of auxiliary losses.
+
+        Returns:
+            list of `Recall`, one per loss.
+        """
+        encoder, embedding, *batch = reading
+        key, growth = self.key(EVALUATION), self.placement_growth()
+        draws = [
+            task.draw_recall(reading.lengths, randomness.fold_in(key, i), growth)
+            for i, task in enumerate(tasks, start=1)
+        ]
+        others = [tf.roll(part, 1, axis=0) for part in (reading.features, reading.lengths)]
+
+        def run(tokens, features, lengths, draws, other_features, other_lengths):
+            counts = [task.recall_window(d)[0] for task, d in zip(tasks, draws)]
+            own = states_at(encoder, features, [(c, 0) for c in counts])
+            counts = [tf.minimum(c, other_lengths[:, None]) for c in counts]
+            other = states_at(encoder, other_features, [(c, 0) for c in counts])
+            return [
+                [task.token_losses(tokens, d, r, encoder, embedding, features) for r in records]
+                for task, d, *records in zip(tasks, draws, own, other)
+            ]
+
+        losses = map_rows(run, *batch, draws, *others, blocks=self.blocks())
+        return [Recall(d, *pair) for d, pair in zip(draws, losses)]
+
+    def track_memory(self, auxiliary):
+        """Updates the memory gaps, and returns their results by name."""
+        logs = {}
+        for tracker, losses in zip(self.gap_trackers, auxiliary):
+            tracker.update_state(*losses.gaps)
+            logs.update(tracker.result())
+        return logs
+
+    def blocks(self):
+        """Blocks of rows for `map_rows`: one in a step that XLA compiles as a whole."""
+        return 1 if self.jit_compile is True else None
 
     def feed_probability(self):
         """Epsilon of scheduled sampling now, or None."""
         if self.sampling_decay_steps is None:
             return None
         return teacher_probability(self.training_step, self.sampling_decay_steps)
+
+    def placement_growth(self):
+        """How far the curriculum of placements has come, in [0, 1]."""
+        steps = self.placement_growth_steps
+        return 1.0 if steps is None else 1.0 - teacher_probability(self.training_step, steps)
 
     def active_tasks(self):
         """The auxiliary losses of this phase: none where their weight is 0."""
@@ -112,7 +228,7 @@ class AuxiliaryTraining(ClockedModel):
     def losses_of(self, x, y, y_pred, sample_weight, auxiliary):
         """The scalar to differentiate, and every logged loss by name (equations 1 and 2)."""
         replicas = self.distribute_strategy.num_replicas_in_sync
-        losses = [normalized_auxiliary_loss(*sums) for sums in auxiliary]
+        losses = [normalized_auxiliary_loss(*sums[:2]) for sums in auxiliary]
         named = {f"{t.name}_loss": loss for t, loss in zip(self.active_tasks(), losses)}
         named["auxiliary_loss"] = sum(losses)
         if self.pretraining:
@@ -123,6 +239,11 @@ class AuxiliaryTraining(ClockedModel):
         return loss + weighted / replicas, {
             **named, **supervised, "loss": supervised["loss"] + weighted,
         }  # fmt: skip
+
+    def get_metrics_result(self):
+        """As `keras.Model.get_metrics_result`; memory gaps are those of an evaluation alone."""
+        gaps = {name for tracker in self.gap_trackers for name in (tracker.name, tracker.error)}
+        return {k: v for k, v in super().get_metrics_result().items() if k not in gaps}
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         """As `keras.Model.compute_metrics`; there is nothing to compare while pretraining."""
@@ -186,4 +307,6 @@ class AuxiliaryTraining(ClockedModel):
             "auxiliary": [keras.saving.serialize_keras_object(t) for t in self.auxiliary],
             "auxiliary_weight": self.auxiliary_weight,
             "sampling_decay_steps": self.sampling_decay_steps,
+            "placement_growth_steps": self.placement_growth_steps,
+            "memory_gap": self.memory_gap,
         }

@@ -78,7 +78,13 @@ class ClockedModel(keras.Model):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         y_pred, auxiliary = self.forward(x, self.key(EVALUATION), False)
         _, named = self.losses_of(x, y, y_pred, sample_weight, auxiliary)
-        return self.track(x, y, y_pred, sample_weight, named)
+        logs = self.track(x, y, y_pred, sample_weight, named)
+        return {**logs, **self.track_memory(auxiliary)}
+
+    def track_memory(self, auxiliary):
+        """What an evaluation logs besides: nothing where there are no auxiliary losses."""
+        del auxiliary
+        return {}
 
     def track(self, x, y, y_pred, sample_weight, named):
         """Updates every metric, losses weighted by batch size, and returns their results."""

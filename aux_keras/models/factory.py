@@ -5,7 +5,7 @@ import itertools
 import keras
 import numpy as np
 
-from aux_keras.config import FULL, SAME
+from aux_keras.config import FULL
 from aux_keras.layers import (
     IRNNCell,
     LanguageModel,
@@ -81,6 +81,8 @@ def recurrent(config, policy, **arguments):
         auxiliary=auxiliary(config, policy),
         auxiliary_weight=config.auxiliary_weight if config.joint_training else 0.0,
         sampling_decay_steps=config.sampling_decay_steps or None,
+        placement_growth_steps=config.placement_growth_steps,
+        memory_gap=config.memory_gap,
         **arguments,
     )
 
@@ -180,4 +182,4 @@ def auxiliary(config, policy):
 
 def truncation(value):
     """A truncation flag as the layers take it: `full` is None."""
-    return {FULL: None, SAME: SAME}.get(value, value)
+    return None if value == FULL else value

@@ -111,7 +111,7 @@ def run_phase(model, task, config, phase, workdir, first):
         callbacks.restore_model(model, workdir / "checkpoints" / "pretrain")
     optimizer = schedules.make_optimizer(
         config.optimizer, config.learning_rate, phase.halve_steps, config.warmup_steps,
-        config.clip_norm,
+        config.clip_norm, config.rmsprop_epsilon,
     )  # fmt: skip
     model.compile(
         optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"],
@@ -183,11 +183,17 @@ def finish(model, task, config, workdir, weights):
     export_model(model, workdir / folder.SAVED_MODEL)
     rows = folder.read_metrics(workdir)
     trained = [row for row in rows if row["phase"] == "train"]
+    last = {row["phase"]: row for row in rows}
     result = {
         "task": config.task,
         "method": config.method,
         "test_accuracy": results["accuracy"],
         "test_loss": results["supervised_loss"],
+        "test_memory_gap": {k: v for k, v in results.items() if "_memory_gap" in k},
+        "validation": {
+            phase: {name: value for name, value in row.items() if name.startswith("val_")}
+            for phase, row in last.items()
+        },
         "steps": {name: max((r["step"] for r in rows if r["phase"] == name), default=0)
                   for name in ("pretrain", "train")},
         "seconds": sum(row["seconds"] for row in rows) + time.perf_counter() - began,

@@ -33,7 +33,9 @@ class WarmupInverseSquareRoot(keras.optimizers.schedules.LearningRateSchedule):
         return {"learning_rate": self.learning_rate, "warmup_steps": self.warmup_steps}
 
 
-def make_optimizer(name, learning_rate, halve_steps, warmup_steps=0, clip_norm=None):
+def make_optimizer(
+    name, learning_rate, halve_steps, warmup_steps=0, clip_norm=None, rmsprop_epsilon=1e-10
+):
     """An optimizer with its schedule.
 
     Args:
@@ -43,12 +45,13 @@ def make_optimizer(name, learning_rate, halve_steps, warmup_steps=0, clip_norm=N
         halve_steps: int, steps between halvings, without warm-up.
         warmup_steps: int; 0 for none.
         clip_norm: float, greatest global norm of the gradient, or None.
+        rmsprop_epsilon: float, added to the mean square of RMSprop inside the root.
     """
     rate = halving(learning_rate, halve_steps)
     if warmup_steps:
         rate = WarmupInverseSquareRoot(learning_rate, warmup_steps)
     makers = {
-        "rmsprop": keras.optimizers.RMSprop,
+        "rmsprop": lambda *a, **k: keras.optimizers.RMSprop(*a, epsilon=rmsprop_epsilon, **k),
         "sgd": keras.optimizers.SGD,
         "adam": lambda *a, **k: keras.optimizers.Adam(
             *a, beta_1=0.9, beta_2=0.997, epsilon=1e-9, **k

@@ -1,0 +1,46 @@
+"""Runs configurations one after another in one process, for `runner`.
+
+Reads a JSON list of flags per line and answers each with a line, the JSON of `result.json` or
+`{"error": ...}`. What the runs print goes to stderr. Several runs in a process share TensorFlow's
+start and what XLA has compiled for networks of equal shapes, more than half of a short run's time.
+"""
+
+import gc
+import json
+import os
+import sys
+
+import keras
+from absl import flags, logging
+
+from aux_keras import config
+from aux_keras.training import loop
+
+
+def run(arguments):
+    """The result of one run, or what `train.py` would say is wrong with it."""
+    for name in flags.FLAGS:  # the flags of the run before are not this one's defaults
+        flags.FLAGS[name].unparse()
+    try:
+        config.check_flagfiles(arguments)
+        flags.FLAGS(["worker", *arguments])
+        return loop.run(config.from_flags())
+    except (ValueError, FloatingPointError, OSError, flags.Error) as error:
+        return {"error": str(error)}
+    finally:
+        keras.backend.clear_session()
+        gc.collect()
+
+
+def main():
+    """Answers every line of stdin."""
+    logging.set_verbosity(logging.WARNING)
+    config.define_flags()
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what a run prints is no answer
+    for line in sys.stdin:
+        print(json.dumps(run(json.loads(line))), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""The memory gap: how much an auxiliary loss needs the state of the main RNN."""
+
+import keras
+import tensorflow as tf
+
+
+def sequence_gaps(own, other, lengths):
+    """The memory gap of each sequence, and whether it has one.
+
+    The loss of decoders that start from another sequence's state at the same anchors, less
+    that of decoders that start from the sequence's own. 0: the state is not needed, and the
+    loss teaches the main RNN nothing.
+
+    Args:
+        own, other: `(batch, anchors)` float32, L_i of equation 2 with either state.
+        lengths: `(batch, anchors)` int32, l_i.
+
+    Returns:
+        `(gaps, counted)`, each `(batch,)` float32: per predicted token; and 1, or 0 for a
+        sequence without a predicted token, or without another one beside it.
+    """
+    tokens = tf.cast(tf.reduce_sum(lengths, axis=1), tf.float32)
+    gaps = tf.math.divide_no_nan(tf.reduce_sum(other - own, axis=1), tokens)
+    counted = tf.logical_and(tokens > 0, tf.shape(lengths)[0] > 1)
+    return gaps, tf.cast(counted, tf.float32)
+
+
+@keras.saving.register_keras_serializable("aux_keras")
+class MemoryGap(keras.metrics.Metric):
+    """Mean of the memory gaps of sequences, and its standard error.
+
+    `update_state` takes the results of `sequence_gaps`; `result` is a dictionary of the mean
+    under the metric's name and of the standard error under `{name}_error`.
+    """
+
+    def __init__(self, name, **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.count, self.total, self.squares = (
+            self.add_variable((), "zeros", name=part) for part in ("count", "total", "squares")
+        )
+
+    @property
+    def error(self):
+        """Name of the standard error."""
+        return f"{self.name}_error"
+
+    def update_state(self, gaps, counted):
+        self.count.assign_add(tf.reduce_sum(counted))
+        self.total.assign_add(tf.reduce_sum(counted * gaps))
+        self.squares.assign_add(tf.reduce_sum(counted * gaps * gaps))
+
+    def result(self):
+        mean = tf.math.divide_no_nan(self.total.value, self.count.value)
+        mean_square = tf.math.divide_no_nan(self.squares.value, self.count.value)
+        variance = tf.maximum(mean_square - mean * mean, 0.0)
+        error = tf.sqrt(tf.math.divide_no_nan(variance, self.count.value - 1.0))
+        return {self.name: mean, self.error: error}
