@@ -18,7 +18,7 @@ SMALL = [
 PHASES = ["--pretrain_epochs=6", "--epochs=6"]
 RECONSTRUCTION = ["--placement=immediate", "--sampling_decay_steps=600"]
 METHODS = {
-    "lstm": ["--method=lstm", "--epochs=12"],
+    "lstm": ["--method=lstm", "--epochs=12", "--halve_epochs=8"],
     "lstm_6": ["--method=lstm", "--epochs=6"],
     "r": ["--method=r", *PHASES, *RECONSTRUCTION],
     "p": ["--method=p", *PHASES],
