@@ -33,6 +33,7 @@ from aux_keras.layers import (
 from aux_keras.models.auxiliary_classifier import AuxiliaryClassifier
 from aux_keras.models.auxiliary_model import AuxiliaryModel
 from aux_keras.models.feature_extractor import feature_extractor
+from aux_keras.models.memory_profile import memory_profile
 from aux_keras.models.transformer_classifier import TransformerClassifier
 
 __version__ = "0.1.0"
@@ -57,4 +58,5 @@ __all__ = [
     "TruncatedRNN",
     "URNNCell",
     "feature_extractor",
+    "memory_profile",
 ]

@@ -28,13 +28,15 @@ def main():
     """Runs what is not run yet and writes mean and standard deviation over seeds."""
     arguments = table.arguments(__doc__.splitlines()[0], seeds=5)
     seeds, workdir = range(arguments.seeds), arguments.workdir
+    methods = table.chosen(METHODS, arguments.methods)
     pretraining = {
         f"{method}_pretraining_{seed}": [*METHODS[method], "--epochs=0", f"--seed={seed}"]
         for seed in seeds
-        for method in PRETRAINED
+        for method in methods
+        if method in PRETRAINED
     }
     results = runner.run_all(pretraining, workdir, arguments.jobs, arguments.flags)
-    cells = [(truncation, method) for truncation in TRUNCATIONS for method in METHODS]
+    cells = [(truncation, method) for truncation in TRUNCATIONS for method in methods]
     runs = {
         f"{method}_{truncation}_{seed}": flags(method, truncation, seed, workdir)
         for seed in seeds
@@ -56,6 +58,7 @@ def flags(method, truncation, seed, workdir):
     given = [*METHODS[method], f"--supervised_truncation={truncation}", f"--seed={seed}"]
     if method in PRETRAINED:
         given.append(f"--pretrained={workdir / f'{method}_pretraining_{seed}'}")
+        given.append("--memory_gap=false")  # that of the pretraining is in the table
     return given
 
 

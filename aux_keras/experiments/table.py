@@ -22,6 +22,7 @@ def arguments(description, seeds):
     parser.add_argument("--output", required=True, help="csv file to write")
     parser.add_argument("--seeds", type=int, default=seeds, help="seeds per row of the table")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time")
+    parser.add_argument("--methods", nargs="+", help="rows to run, by default all")
     parser.add_argument("--flags", nargs="*", default=[], help="flags for all runs, without --")
     parsed = parser.parse_args()
     if parsed.seeds < 2:
@@ -30,6 +31,18 @@ def arguments(description, seeds):
     parsed.workdir = pathlib.Path(parsed.workdir).resolve()
     parsed.flags = [f"--{flag}" for flag in parsed.flags]
     return parsed
+
+
+def chosen(methods, names):
+    """The methods of these names, all if it is None.
+
+    Raises:
+        SystemExit: if there is none of a name.
+    """
+    unknown = sorted(set(names or ()) - set(methods))
+    if unknown:
+        raise SystemExit(f"--methods must be among {', '.join(methods)}. Received: {unknown}")
+    return {name: methods[name] for name in names or methods}
 
 
 def spread(name, values, digits=4):
@@ -90,6 +103,7 @@ def compare(description, methods, seeds):
         seeds: default number of seeds.
     """
     given = arguments(description, seeds)
+    methods = chosen(methods, given.methods)
     runs = {
         f"{method}_{seed}": [*flags, f"--seed={seed}"]
         for seed in range(given.seeds)

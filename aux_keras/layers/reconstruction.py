@@ -1,10 +1,12 @@
 """Reconstruction of the past: the auxiliary loss of r-LSTM (section 3.1)."""
 
 import keras
+import tensorflow as tf
 
-from aux_keras.layers.anchor_sampler import PLACEMENTS
+from aux_keras.layers.anchor_sampler import PLACEMENTS, Segments, gather_segments
 from aux_keras.layers.auxiliary_task import AuxiliaryTask, deserialize_cells
 from aux_keras.layers.segment_decoder import SegmentDecoder
+from aux_keras.layers.truncated_rnn import merge_anchors
 
 
 @keras.saving.register_keras_serializable("aux_keras")
@@ -92,6 +94,32 @@ class Reconstruction(AuxiliaryTask):
         return self.decoder(
             segments, states, feed=feed, uniform=uniform, drop_mask=mask, embedding=embedding
         )
+
+    def reconstruct(self, tokens, anchors, length, record, encoder, embedding):
+        """The `length` tokens up to each anchor as the decoder says them, free-running.
+
+        Args:
+            tokens: `(batch, time, features)`, or characters `(batch, time)`.
+            anchors: `(batch, anchors)` int32, at least `length`.
+            length: int.
+            record, encoder, embedding: as in the call, with no gradient.
+
+        Returns:
+            `(batch, anchors, length, features)`, or characters `(batch, anchors, length)`, in
+            the order of the sequence; the true token that is fed first is not among them.
+        """
+        segments = Segments(anchors, anchors - length, tf.fill(tf.shape(anchors), length))
+        slices = merge_anchors(gather_segments(tokens, segments, length, self.reverse))
+        predicted = self.decoder(
+            slices, encoder.states([merge_anchors(r) for r in record]),
+            feed=tf.zeros((tf.shape(slices)[0], length), tf.bool), embedding=embedding,
+            feedback="argmax",
+        )  # fmt: skip
+        if self.characters:
+            predicted = tf.argmax(predicted, -1, tf.int32)
+        if self.reverse:
+            predicted = tf.reverse(predicted, [1])
+        return tf.reshape(predicted, [*anchors.shape, length, *predicted.shape[2:]])
 
     def get_config(self):
         decoder = self.decoder.get_config()

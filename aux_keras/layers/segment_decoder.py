@@ -73,6 +73,7 @@ class SegmentDecoder(keras.layers.Layer):
         uniform: `(rows, l)` draws from [0, 1) for characters that are fed back.
         drop_mask: DropConnect mask of `readout.draw_mask(rows, key)`, or None.
         embedding: `TokenEmbedding` through which tokens are read, or None.
+        feedback: as the argument of that name, for this call alone.
 
     Returns:
         `(rows, l, features)`, the predicted tokens; of characters, the logits.
@@ -138,7 +139,8 @@ class SegmentDecoder(keras.layers.Layer):
                 layer.build((None, units))
 
     def call(
-        self, segments, states, feed=None, uniform=None, drop_mask=None, embedding=None
+        self, segments, states, feed=None, uniform=None, drop_mask=None, embedding=None,
+        feedback=None,
     ):  # fmt: skip
         segments = tf.convert_to_tensor(segments)
         characters = not segments.dtype.is_floating
@@ -153,7 +155,7 @@ class SegmentDecoder(keras.layers.Layer):
         if feed is None:
             return self._predict(stack, records, tokens, readout)
         feed = tf.transpose(tf.concat([tf.ones_like(feed[:, :1]), feed[:, 1:]], axis=1))
-        feedback = self.feedback if characters else None
+        feedback = (feedback or self.feedback) if characters else None
         if feedback == "sample" and uniform is None:
             raise ValueError("`uniform` must be given, to draw the characters that are fed back")
         uniform = uniform if uniform is None else tf.transpose(uniform)

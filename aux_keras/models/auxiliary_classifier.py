@@ -103,6 +103,9 @@ class AuxiliaryClassifier(AuxiliaryTraining, SequenceClassifier):
     def inference_layers(self):
         return [self.encoder, *self.head]
 
+    def recurrent_weights(self):
+        return self.encoder.rnn.weights
+
     def call(self, inputs, training=False):
         tokens, lengths = input_checks.split_inputs(inputs)
         return self.classify(self.encoder(tokens, lengths, training=training), training)

@@ -111,6 +111,9 @@ class AuxiliaryModel(AuxiliaryTraining):
             )  # fmt: skip
         self.built = True
 
+    def recurrent_weights(self):
+        return self.layer.weights
+
     def call(self, inputs, training=False):
         return self.model(inputs, training=training)
 

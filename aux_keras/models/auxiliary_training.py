@@ -5,16 +5,19 @@ import numbers
 from typing import NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from aux_keras.layers import randomness
-from aux_keras.layers.auxiliary_loss import normalized_auxiliary_loss, segment_loss
+from aux_keras.layers.auxiliary_loss import normalized_auxiliary_loss
+from aux_keras.layers.reconstruction import Reconstruction
 from aux_keras.layers.recurrence import map_rows
 from aux_keras.layers.scheduled_sampling import teacher_probability
 from aux_keras.layers.truncated_rnn import states_at
 from aux_keras.models import input_checks
 from aux_keras.models.clocked_model import EVALUATION, ClockedModel, check_integer
-from aux_keras.models.memory_gap import MemoryGap, sequence_gaps
+from aux_keras.models.gradient_floor import warn_if_damped
+from aux_keras.models.memory_gap import MemoryGap, Recall, gaps_of
 
 
 class _Kept:
@@ -50,24 +53,6 @@ class Losses(NamedTuple):
     segment_losses: tf.Tensor
     lengths: tf.Tensor
     gaps: tuple | None = None
-
-
-class Recall(NamedTuple):
-    """Losses of decoders on the states of their own and of other sequences, by token.
-
-    `draws`: see `AuxiliaryTask.draw_recall`. `own`, `other`: `(batch, anchors, l)` float32.
-    """
-
-    draws: object
-    own: tf.Tensor
-    other: tf.Tensor
-
-
-def gaps_of(recall):
-    """The `sequence_gaps` of a `Recall`."""
-    lengths = recall.draws.segments.lengths
-    own, other = (segment_loss(losses, lengths) for losses in (recall.own, recall.other))
-    return sequence_gaps(own, other, lengths)
 
 
 class AuxiliaryTraining(ClockedModel):
@@ -198,6 +183,83 @@ class AuxiliaryTraining(ClockedModel):
         losses = map_rows(run, *batch, draws, *others, blocks=self.blocks())
         return [Recall(d, *pair) for d, pair in zip(draws, losses)]
 
+    def find_loss(self, name=None, kind=keras.layers.Layer):
+        """The auxiliary loss of that name, or the only one, of a kind.
+
+        Raises:
+            ValueError: if there is no such loss, or more than one.
+        """
+        found = [task for task in self.auxiliary if isinstance(task, kind)]
+        named = [task for task in found if name in (None, task.name)]
+        if len(named) != 1:
+            raise ValueError(
+                f"`loss` must name one of {[task.name for task in found]}. Received: loss={name!r}"
+            )
+        return named[0]
+
+    def as_tensors(self, inputs):
+        """Inputs as tensors, real numbers in float32."""
+        tensors = keras.tree.map_structure(tf.convert_to_tensor, inputs)
+        return keras.tree.map_structure(
+            lambda t: tf.cast(t, tf.float32) if t.dtype.is_floating else t, tensors
+        )
+
+    def reconstruct(self, inputs, anchors, loss=None, length=None):
+        """What a decoder reconstructs of the past, from the state at an anchor alone.
+
+        The decoder of a `Reconstruction` starts from the state at the anchor and is fed the one
+        true token at which its segment begins, the anchor's own where segments are reversed;
+        then it feeds itself what it predicts (of characters the most probable one).
+
+        Args:
+            inputs: what the model takes, one batch of arrays.
+            anchors: int, or int array `(batch,)` or `(batch, anchors)`: position of the last
+                token that the state has read.
+            loss: str, name of a `Reconstruction`, by default the only one.
+            length: int, tokens to reconstruct; by default the loss's `segment_length`, or
+                as many as the earliest anchor has before it.
+
+        Returns:
+            array of tokens `(batch, length, features)`, or of characters `(batch, length)`,
+            with an axis of anchors after `batch` if there is one in `anchors`: those at
+            `anchor - length` ... `anchor - 1` in the order of the sequence; one position later
+            each if the loss does not reverse.
+
+        Raises:
+            ValueError: if the loss cannot be told, an anchor is outside of its sequence, or has
+                fewer than `length` tokens before it.
+        """
+        task, reading = self.find_loss(loss, Reconstruction), self.reading(self.as_tensors(inputs))
+        lengths, anchors = reading.lengths.numpy(), np.asarray(anchors)
+        if anchors.ndim > 2 or anchors.dtype.kind not in "iu":
+            raise ValueError(
+                "`anchors` must be an integer, or integers (batch,) or (batch, anchors). "
+                f"Received: {anchors.dtype} of shape {anchors.shape}"
+            )
+        columns = anchors.ndim == 2
+        anchors = anchors if columns else np.broadcast_to(anchors, lengths.shape)[:, None]
+        if anchors.size and not (anchors.min() >= 1 and np.all(anchors < lengths[:, None])):
+            raise ValueError(
+                "`anchors` must be from 1 to the last valid token of each sequence. Received: "
+                f"{anchors.min()} to {anchors.max()} in sequences of {lengths.min()} tokens or more"
+            )
+        earliest = int(anchors.min()) if anchors.size else task.segment_length
+        if length is None:
+            length = min(task.segment_length, earliest)
+        if not 1 <= check_integer("length", length, 1) <= earliest:
+            raise ValueError(
+                f"`length` must be at most {earliest}, the earliest anchor. Received: {length=}"
+            )
+
+        @tf.function
+        def run(anchors):
+            encoder, embedding, tokens, features, _ = reading
+            (record,) = states_at(encoder, features, [(anchors + 1, 0)])
+            return task.reconstruct(tokens, anchors, length, record, encoder, embedding)
+
+        tokens = run(tf.constant(anchors, tf.int32)).numpy()
+        return tokens if columns else tokens[:, 0]
+
     def track_memory(self, auxiliary):
         """Updates the memory gaps, and returns their results by name."""
         logs = {}
@@ -296,7 +358,9 @@ class AuxiliaryTraining(ClockedModel):
         try:
             self._compile_loss = self._compile_metrics = None  # Keras keeps the last ones
             super().compile(optimizer=optimizer, loss=None, **unsupervised)
-            return self.fit(input_checks.without_labels(x), **fit_arguments)
+            history = self.fit(input_checks.without_labels(x), **fit_arguments)
+            warn_if_damped(self.optimizer, self.recurrent_weights())
+            return history
         finally:
             self.pretraining = False
             super().compile(**kept)

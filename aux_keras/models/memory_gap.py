@@ -1,7 +1,22 @@
 """The memory gap: how much an auxiliary loss needs the state of the main RNN."""
 
+from typing import NamedTuple
+
 import keras
 import tensorflow as tf
+
+from aux_keras.layers.auxiliary_loss import segment_loss
+
+
+class Recall(NamedTuple):
+    """Losses of decoders on the states of their own and of other sequences, by token.
+
+    `draws`: see `AuxiliaryTask.draw_recall`. `own`, `other`: `(batch, anchors, l)` float32.
+    """
+
+    draws: object
+    own: tf.Tensor
+    other: tf.Tensor
 
 
 def sequence_gaps(own, other, lengths):
@@ -23,6 +38,13 @@ def sequence_gaps(own, other, lengths):
     gaps = tf.math.divide_no_nan(tf.reduce_sum(other - own, axis=1), tokens)
     counted = tf.logical_and(tokens > 0, tf.shape(lengths)[0] > 1)
     return gaps, tf.cast(counted, tf.float32)
+
+
+def gaps_of(recall):
+    """The `sequence_gaps` of a `Recall`."""
+    lengths = recall.draws.segments.lengths
+    own, other = (segment_loss(losses, lengths) for losses in (recall.own, recall.other))
+    return sequence_gaps(own, other, lengths)
 
 
 @keras.saving.register_keras_serializable("aux_keras")

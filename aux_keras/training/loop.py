@@ -16,6 +16,7 @@ import tensorflow as tf
 import aux_keras
 from aux_keras.data import tasks
 from aux_keras.models import factory, input_checks
+from aux_keras.models.memory_profile import memory_profile
 from aux_keras.serving.export import export_model
 from aux_keras.training import callbacks, schedules
 from aux_keras.training import workdir as folder
@@ -139,6 +140,21 @@ def run_phase(model, task, config, phase, workdir, first):
             model.pretrain(dataset, optimizer=model.optimizer, **arguments)
         else:
             model.fit(dataset, **arguments)
+    if phase.name == "pretrain" and config.memory_gap:
+        tell_memory(model, task)
+
+
+def tell_memory(model, task):
+    """Says in a line each which auxiliary losses have taught the RNN nothing."""
+    split = "validation" if task.sizes["validation"] else "train"
+    for loss in model.auxiliary:
+        profile = memory_profile(model, task.evaluation(split).take(2), loss.name)
+        if profile.gap <= profile.gap_error:
+            print(
+                f"The memory gap of {loss.name} is {profile.gap:.2g}, with a standard error of "
+                f"{profile.gap_error:.2g}: its decoder does not use the state, and the RNN has "
+                "been taught nothing"
+            )
 
 
 def load_pretrained(model, config):
