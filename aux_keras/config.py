@@ -279,6 +279,22 @@ def from_flags():
     return ExperimentConfig(**{name: flags.FLAGS[name].value for name in names})
 
 
+def parse(arguments):
+    """The `ExperimentConfig` of a list of flags, whatever was parsed before.
+
+    Raises:
+        ValueError: if a flag is unknown or its value cannot be read.
+    """
+    for name in flags.FLAGS:
+        flags.FLAGS[name].unparse()
+    check_flagfiles(arguments)
+    try:
+        flags.FLAGS(["train.py", *arguments])
+    except flags.Error as error:
+        raise ValueError(str(error)) from error
+    return from_flags()
+
+
 def check_flagfiles(arguments):
     """Refuses lines that absl would silently take for something else.
 

@@ -70,7 +70,7 @@ def read_values(path):
             default = types[name].default
             if value in ("true", "false"):
                 values[name] = value == "true"
-            elif name == "image_size" or isinstance(default, int) and value not in ("full", "same"):
+            elif name == "image_size" or isinstance(default, int) and value != "full":
                 values[name] = int(value)
             elif name == "clip_norm" or isinstance(default, float):
                 values[name] = float(value)

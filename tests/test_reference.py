@@ -81,8 +81,12 @@ def slow(model, x, y):
     keys = [randomness.fold_in(key, i) for i in range(len(model.auxiliary) + 1)]
     mask = model.readout.draw_mask(len(LENGTHS), keys[0])
     epsilon = 1 - float(model.training_step) / model.sampling_decay_steps
+    growth = 1.0
+    if model.placement_growth_steps is not None:
+        growth = float(model.training_step) / model.placement_growth_steps
     draws = [
-        task.draw(x["lengths"], k, epsilon, True) for task, k in zip(model.auxiliary, keys[1:])
+        task.draw(x["lengths"], k, epsilon, True, growth)
+        for task, k in zip(model.auxiliary, keys[1:])
     ]
     with tf.GradientTape() as tape:
         named = {
@@ -138,13 +142,16 @@ def test_whole_sequences_with_a_trained_initial_state(tasks):
         dict(tasks="p"),
         dict(tasks=""),
         dict(r=dict(placement="past")),
-        dict(r=dict(placement="immediate")),
+        dict(r=dict(placement="past_or_spill")),
+        dict(r=dict(placement="curriculum"), placement_growth_steps=100),  # half grown
+        dict(r=dict(placement="anywhere")),
         dict(r=dict(reverse=False)),
         dict(r=dict(layers=1)),
         dict(r=dict(units=7)),
         dict(r=dict(segment_length=1), p=dict(segment_length=1)),
-        dict(r=dict(decoder_truncation=None)),
+        dict(r=dict(decoder_truncation=3)),
         dict(r=dict(decoder_truncation=2)),
+        dict(r=dict(decoder_truncation=0)),
         dict(r=dict(drop_per="batch")),
         dict(r=dict(feedback_gradient=True)),
         dict(r=dict(feedback_gradient=True), truncation=None),

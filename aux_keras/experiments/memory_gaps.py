@@ -3,8 +3,8 @@
 `python -m aux_keras.experiments.memory_gaps --workdir=runs/gaps --output=results/memory_gaps.csv
 --flags manual_dir=CSV_DIR data_dir=TFDS_DIR`
 
-400 steps without labels on four tasks. `r_before` is r-LSTM with the defaults up to version 0.1:
-segments anywhere, gradients cut inside the decoder as in the RNN, RMSprop's epsilon as Keras has it.
+300 steps without labels on four tasks. `r_before` is r-LSTM with the former defaults: segments
+anywhere, gradients cut inside the decoder as often as in the RNN, and Keras's epsilon of RMSprop.
 """
 
 import statistics
@@ -12,9 +12,9 @@ import statistics
 from aux_keras.experiments import runner, table
 
 COMMON = [
-    "--epochs=0", "--pretrain_steps=400", "--validation_fraction=0.1", "--test_examples=64",
+    "--epochs=0", "--pretrain_steps=300", "--validation_fraction=0.1", "--test_examples=64",
     "--units=64", "--embedding_units=64", "--classifier_units=128", "--decoder_units=64",
-    "--batch_size=64", "--learning_rate=0.003", "--sampling_decay_steps=200",
+    "--batch_size=64", "--learning_rate=0.003", "--sampling_decay_steps=150",
     "--placement=immediate",
 ]  # fmt: skip
 TASKS = {

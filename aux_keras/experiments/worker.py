@@ -11,7 +11,6 @@ import os
 import sys
 
 import keras
-from absl import flags, logging
 
 from aux_keras import config
 from aux_keras.training import loop
@@ -19,13 +18,9 @@ from aux_keras.training import loop
 
 def run(arguments):
     """The result of one run, or what `train.py` would say is wrong with it."""
-    for name in flags.FLAGS:  # the flags of the run before are not this one's defaults
-        flags.FLAGS[name].unparse()
     try:
-        config.check_flagfiles(arguments)
-        flags.FLAGS(["worker", *arguments])
-        return loop.run(config.from_flags())
-    except (ValueError, FloatingPointError, OSError, flags.Error) as error:
+        return loop.run(config.parse(arguments))
+    except (ValueError, FloatingPointError, OSError) as error:
         return {"error": str(error)}
     finally:
         keras.backend.clear_session()
@@ -34,7 +29,6 @@ def run(arguments):
 
 def main():
     """Answers every line of stdin."""
-    logging.set_verbosity(logging.WARNING)
     config.define_flags()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a run prints is no answer

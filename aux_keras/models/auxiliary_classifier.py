@@ -7,7 +7,8 @@ from aux_keras.layers import randomness
 from aux_keras.layers.arguments import check_truncation
 from aux_keras.layers.truncated_rnn import TruncatedRNN
 from aux_keras.models import input_checks
-from aux_keras.models.auxiliary_training import AuxiliaryTraining, Reading
+from aux_keras.models.auxiliary_training import AuxiliaryTraining
+from aux_keras.models.memory_gap import Reading
 from aux_keras.models.sequence_classifier import SequenceClassifier
 
 
@@ -38,8 +39,9 @@ class AuxiliaryClassifier(AuxiliaryTraining, SequenceClassifier):
         sampling_decay_steps: int, training steps in which the decoders go from true
             tokens to their own outputs; None to feed true tokens always. A fifth of all
             training steps, as in the paper, suits a run of any length.
-        **kwargs: `placement_growth_steps`, `memory_gap`, see `AuxiliaryTraining`; `drop_per`, `output_initializer`, `seed`, `preprocessing`, see
-            `SequenceClassifier`; `name` and `dtype`, see `keras.Model`.
+        **kwargs: `placement_growth_steps`, `memory_gap`, see `AuxiliaryTraining`; `drop_per`,
+            `output_initializer`, `seed`, `preprocessing`, see `SequenceClassifier`; `name` and
+            `dtype`, see `keras.Model`.
 
     Call arguments:
         inputs: `(batch, time, features)`, or `(batch, time)` integers below the vocabulary

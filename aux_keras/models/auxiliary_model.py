@@ -11,7 +11,8 @@ from aux_keras.layers.recurrence import make_recurrence
 from aux_keras.layers.token_embedding import TokenEmbedding
 from aux_keras.layers.truncated_rnn import check_cell
 from aux_keras.models import input_checks
-from aux_keras.models.auxiliary_training import AuxiliaryTraining, Reading
+from aux_keras.models.auxiliary_training import AuxiliaryTraining
+from aux_keras.models.memory_gap import Reading
 
 
 @keras.saving.register_keras_serializable("aux_keras")

@@ -5,7 +5,6 @@ import numbers
 from typing import NamedTuple
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from aux_keras.layers import randomness
@@ -17,7 +16,8 @@ from aux_keras.layers.truncated_rnn import states_at
 from aux_keras.models import input_checks
 from aux_keras.models.clocked_model import EVALUATION, ClockedModel, check_integer
 from aux_keras.models.gradient_floor import warn_if_damped
-from aux_keras.models.memory_gap import MemoryGap, Recall, gaps_of
+from aux_keras.models.memory_gap import MemoryGap, gaps_of, recall
+from aux_keras.models.reconstruct import reconstruct
 
 
 class _Kept:
@@ -25,22 +25,6 @@ class _Kept:
 
     def __init__(self, **arguments):
         self.arguments = arguments
-
-
-class Reading(NamedTuple):
-    """What the auxiliary losses see of a batch.
-
-    `encoder`: the main RNN as a recurrence. `embedding`: the `TokenEmbedding` through which
-    decoders read tokens, or None. `tokens`: `(batch, time, features)`, or characters
-    `(batch, time)`. `features`: `(batch, time, width)`, what the main RNN reads; `tokens` if
-    it reads these. `lengths`: `(batch,)` int32, valid tokens.
-    """
-
-    encoder: object
-    embedding: object
-    tokens: tf.Tensor
-    features: tf.Tensor
-    lengths: tf.Tensor
 
 
 class Losses(NamedTuple):
@@ -150,38 +134,9 @@ class AuxiliaryTraining(ClockedModel):
         return outputs, [Losses(*sums, gap) for sums, gap in zip(losses, gaps)]
 
     def recall(self, reading, tasks):
-        """Every loss with the states of its own sequences, and with those of others.
-
-        Decoders run free and nothing is dropped. The others' states are those of the batch
-        rolled by one, at the same anchors: after as many tokens, or all if they have fewer.
-
-        Args:
-            reading: `Reading` of the batch.
-            tasks: list of auxiliary losses.
-
-        Returns:
-            list of `Recall`, one per loss.
-        """
-        encoder, embedding, *batch = reading
+        """`Recall` of every one of these losses, at anchors that are the same every time."""
         key, growth = self.key(EVALUATION), self.placement_growth()
-        draws = [
-            task.draw_recall(reading.lengths, randomness.fold_in(key, i), growth)
-            for i, task in enumerate(tasks, start=1)
-        ]
-        others = [tf.roll(part, 1, axis=0) for part in (reading.features, reading.lengths)]
-
-        def run(tokens, features, lengths, draws, other_features, other_lengths):
-            counts = [task.recall_window(d)[0] for task, d in zip(tasks, draws)]
-            own = states_at(encoder, features, [(c, 0) for c in counts])
-            counts = [tf.minimum(c, other_lengths[:, None]) for c in counts]
-            other = states_at(encoder, other_features, [(c, 0) for c in counts])
-            return [
-                [task.token_losses(tokens, d, r, encoder, embedding, features) for r in records]
-                for task, d, *records in zip(tasks, draws, own, other)
-            ]
-
-        losses = map_rows(run, *batch, draws, *others, blocks=self.blocks())
-        return [Recall(d, *pair) for d, pair in zip(draws, losses)]
+        return recall(reading, tasks, key, growth, self.blocks())
 
     def find_loss(self, name=None, kind=keras.layers.Layer):
         """The auxiliary loss of that name, or the only one, of a kind.
@@ -229,36 +184,8 @@ class AuxiliaryTraining(ClockedModel):
             ValueError: if the loss cannot be told, an anchor is outside of its sequence, or has
                 fewer than `length` tokens before it.
         """
-        task, reading = self.find_loss(loss, Reconstruction), self.reading(self.as_tensors(inputs))
-        lengths, anchors = reading.lengths.numpy(), np.asarray(anchors)
-        if anchors.ndim > 2 or anchors.dtype.kind not in "iu":
-            raise ValueError(
-                "`anchors` must be an integer, or integers (batch,) or (batch, anchors). "
-                f"Received: {anchors.dtype} of shape {anchors.shape}"
-            )
-        columns = anchors.ndim == 2
-        anchors = anchors if columns else np.broadcast_to(anchors, lengths.shape)[:, None]
-        if anchors.size and not (anchors.min() >= 1 and np.all(anchors < lengths[:, None])):
-            raise ValueError(
-                "`anchors` must be from 1 to the last valid token of each sequence. Received: "
-                f"{anchors.min()} to {anchors.max()} in sequences of {lengths.min()} tokens or more"
-            )
-        earliest = int(anchors.min()) if anchors.size else task.segment_length
-        if length is None:
-            length = min(task.segment_length, earliest)
-        if not 1 <= check_integer("length", length, 1) <= earliest:
-            raise ValueError(
-                f"`length` must be at most {earliest}, the earliest anchor. Received: {length=}"
-            )
-
-        @tf.function
-        def run(anchors):
-            encoder, embedding, tokens, features, _ = reading
-            (record,) = states_at(encoder, features, [(anchors + 1, 0)])
-            return task.reconstruct(tokens, anchors, length, record, encoder, embedding)
-
-        tokens = run(tf.constant(anchors, tf.int32)).numpy()
-        return tokens if columns else tokens[:, 0]
+        task = self.find_loss(loss, Reconstruction)
+        return reconstruct(task, self.reading(self.as_tensors(inputs)), anchors, length)
 
     def track_memory(self, auxiliary):
         """Updates the memory gaps, and returns their results by name."""

@@ -5,18 +5,74 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
+from aux_keras.layers import randomness
 from aux_keras.layers.auxiliary_loss import segment_loss
+from aux_keras.layers.recurrence import map_rows
+from aux_keras.layers.truncated_rnn import states_at
+
+
+class Reading(NamedTuple):
+    """What the auxiliary losses see of a batch.
+
+    `encoder`: the main RNN as a recurrence. `embedding`: the `TokenEmbedding` through which
+    decoders read tokens, or None. `tokens`: `(batch, time, features)`, or characters
+    `(batch, time)`. `features`: `(batch, time, width)`, what the main RNN reads; `tokens` if
+    it reads these. `lengths`: `(batch,)` int32, valid tokens.
+    """
+
+    encoder: object
+    embedding: object
+    tokens: tf.Tensor
+    features: tf.Tensor
+    lengths: tf.Tensor
 
 
 class Recall(NamedTuple):
     """Losses of decoders on the states of their own and of other sequences, by token.
 
-    `draws`: see `AuxiliaryTask.draw_recall`. `own`, `other`: `(batch, anchors, l)` float32.
+    `draws`: see `draw_recall` of `AuxiliaryTask`. `own`, `other`: `(batch, anchors, l)` float32.
     """
 
     draws: object
     own: tf.Tensor
     other: tf.Tensor
+
+
+def recall(reading, tasks, key, growth, blocks=None):
+    """Every loss with the states of its own sequences, and with those of others.
+
+    Decoders run free and nothing is dropped. The others' states are those of the batch
+    rolled by one, at the same anchors: after as many tokens, or all if they have fewer.
+
+    Args:
+        reading: `Reading` of the batch.
+        tasks: list of auxiliary losses.
+        key: `(2,)` int32, of the draws.
+        growth: float scalar in [0, 1], how far the curriculum of placements has come.
+        blocks: see `map_rows`.
+
+    Returns:
+        list of `Recall`, one per loss.
+    """
+    encoder, embedding, *batch = reading
+    draws = [
+        task.draw_recall(reading.lengths, randomness.fold_in(key, i), growth)
+        for i, task in enumerate(tasks, start=1)
+    ]
+    others = [tf.roll(part, 1, axis=0) for part in (reading.features, reading.lengths)]
+
+    def run(tokens, features, lengths, draws, other_features, other_lengths):
+        counts = [task.recall_window(d)[0] for task, d in zip(tasks, draws)]
+        own = states_at(encoder, features, [(c, 0) for c in counts])
+        counts = [tf.minimum(c, other_lengths[:, None]) for c in counts]
+        other = states_at(encoder, other_features, [(c, 0) for c in counts])
+        return [
+            [task.token_losses(tokens, d, r, encoder, embedding, features) for r in records]
+            for task, d, *records in zip(tasks, draws, own, other)
+        ]
+
+    losses = map_rows(run, *batch, draws, *others, blocks=blocks)
+    return [Recall(d, *pair) for d, pair in zip(draws, losses)]
 
 
 def sequence_gaps(own, other, lengths):
