@@ -34,6 +34,7 @@ setuptools.setup(
         "cpu": ["tensorflow-cpu>=2.21,<3"],
         "gpu": ["tensorflow[and-cuda]>=2.21,<3"],
         "digits": ["scikit-learn>=1.5"],
+        "figures": ["matplotlib>=3.9"],
         "onnx": ["onnx>=1.20", "onnxruntime>=1.24", "tf2onnx>=1.17"],
     },
 )

@@ -14,3 +14,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 @pytest.fixture(autouse=True)
 def seeded():
     keras.utils.set_random_seed(7)
+
+
+def rmsprop():
+    """RMSprop with TensorFlow 1's epsilon: with Keras's `pretrain` warns of small gradients."""
+    return keras.optimizers.RMSprop(epsilon=1e-10)

@@ -8,6 +8,7 @@ import tensorflow as tf
 import aux_keras as ak
 from aux_keras import config as configuration
 from aux_keras.models import factory
+from tests.conftest import rmsprop
 
 TIME, CLASSES = 12, 3
 L = keras.layers
@@ -28,7 +29,7 @@ def model(tasks="r", supervised=4, compiled=True, cell=L.LSTM, seed=0, segment=5
         **options,
     )  # fmt: skip
     if compiled:
-        built.compile("rmsprop", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        built.compile(rmsprop(), "sparse_categorical_crossentropy", metrics=["accuracy"])
     return built
 
 

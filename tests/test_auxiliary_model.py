@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import aux_keras as ak
 from aux_keras.layers.scheduled_sampling import teacher_probability
+from tests.conftest import rmsprop
 
 L = keras.layers
 TIME, CLASSES = 12, 3
@@ -70,7 +71,7 @@ def wrapped(name, **options):
     make, rnn, cells = MODELS[name]
     model = make()
     built = ak.AuxiliaryModel(model, tasks(cells=cells), rnn=rnn, **options)
-    built.compile("rmsprop", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    built.compile(rmsprop(), "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model, built
 
 

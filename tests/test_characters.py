@@ -9,6 +9,7 @@ import aux_keras as ak
 from aux_keras.config import ExperimentConfig
 from aux_keras.layers import scheduled_sampling
 from aux_keras.models import factory
+from tests.conftest import rmsprop
 
 VOCABULARY, SEGMENT = 9, 4
 LENGTHS = [1, 2, SEGMENT, SEGMENT + 1, 9, 13]
@@ -34,7 +35,7 @@ def build(tasks="rp", drop_rate=0.5, seed=1):
         auxiliary=[auxiliary[task]() for task in tasks], sampling_decay_steps=10, seed=4,
     )  # fmt: skip
     model.build({"tokens": (None, None), "lengths": (None,)})
-    model.compile("rmsprop", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.compile(rmsprop(), "sparse_categorical_crossentropy", metrics=["accuracy"])
     model.training_step.assign(5)
     return model
 

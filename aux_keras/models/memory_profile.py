@@ -106,6 +106,7 @@ def memory_profile(model, inputs, loss=None):
             "`inputs` must hold a batch of at least two sequences, of two tokens or more each"
         )
     distances, own, other = (np.concatenate(parts) for parts in zip(*tokens))
+    distances = distances.astype(int)
     found, index, counts = np.unique(distances, return_inverse=True, return_counts=True)
     means = (np.bincount(index, losses) / counts for losses in (own, other))
     result = {name: float(value) for name, value in gap.result().items()}
