@@ -428,3 +428,20 @@ def test_decoder_of_another_kind_of_cell_is_refused():
     built = ak.AuxiliaryClassifier(3, L.LSTM(4), 3, 8, 0.5, auxiliary=[task])
     with pytest.raises(ValueError, match="as many states as the main RNN"):
         built.build((None, 9, 1))
+
+
+def test_from_config_leaves_its_dictionary_as_it_was():
+    """Of a layer around a cell too, whose own `from_config` takes the cell out."""
+    rnn, embedding = L.RNN(L.LSTMCell(6)), ak.TokenEmbedding(4)
+    loss = ak.Reconstruction([L.LSTMCell(6)], 1, 3, 2, hidden_units=4, drop_rate=0.0)
+    network = keras.Sequential([keras.Input((TIME, 2)), L.RNN(L.LSTMCell(6)), L.Dense(2)])
+    again = ak.Reconstruction([L.LSTMCell(6)], 1, 3, 2, hidden_units=4, drop_rate=0.0)
+    for built in (
+        ak.AuxiliaryClassifier(CLASSES, rnn, 3, 8, 0.5, embedding, [loss]),
+        ak.AuxiliaryModel(network, [again]),
+    ):
+        config = built.get_config()
+        before = str(config)
+        for _ in range(2):
+            type(built).from_config(config)
+            assert str(config) == before

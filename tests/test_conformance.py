@@ -38,6 +38,10 @@ def test_config_holds_every_argument_and_survives_json(name):
     text = json.dumps(keras.saving.serialize_keras_object(layer), sort_keys=True)
     revived = keras.saving.deserialize_keras_object(json.loads(text))
     assert json.dumps(keras.saving.serialize_keras_object(revived), sort_keys=True) == text
+    config = json.loads(json.dumps(config))
+    for _ in range(2):  # `from_config` leaves what it is given as it was
+        type(layer).from_config(config)
+        assert config == json.loads(json.dumps(layer.get_config()))
 
 
 @pytest.mark.parametrize("name", TRAINED)

@@ -1,4 +1,6 @@
-"""Checks of arguments that several layers take."""
+"""Checks of arguments that several layers take, and their way back from a config."""
+
+import copy
 
 import keras
 
@@ -32,3 +34,13 @@ def check_truncation(name, value):
             f"(time steps). Received: {name}={value!r}"
         )
     return value
+
+
+def revive(config, *names):
+    """A copy of a config with the objects of these names, or lists of them, made anew.
+
+    A copy to the bottom: Keras's own `from_config` methods take things out of what they get.
+    """
+    config = copy.deepcopy(config)
+    objects = {name: keras.saving.deserialize_keras_object(config[name]) for name in names}
+    return {**config, **objects}

@@ -146,11 +146,3 @@ class AuxiliaryTask(keras.layers.Layer):
             "truncation": self.truncation,
             "decoder_truncation": self.decoder_truncation,
         }
-
-
-def deserialize_cells(config):
-    """`config` with its `cells` revived."""
-    return {
-        **config,
-        "cells": [keras.saving.deserialize_keras_object(c) for c in config["cells"]],
-    }

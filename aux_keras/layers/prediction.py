@@ -3,7 +3,8 @@
 import keras
 import tensorflow as tf
 
-from aux_keras.layers.auxiliary_task import AuxiliaryTask, deserialize_cells
+from aux_keras.layers.arguments import revive
+from aux_keras.layers.auxiliary_task import AuxiliaryTask
 from aux_keras.layers.segment_decoder import SegmentDecoder
 
 STRUCTURES = ("stacked", "decoder")
@@ -102,4 +103,4 @@ class Prediction(AuxiliaryTask):
 
     @classmethod
     def from_config(cls, config):
-        return cls(**deserialize_cells(config))
+        return cls(**revive(config, "cells"))

@@ -4,7 +4,8 @@ import keras
 import tensorflow as tf
 
 from aux_keras.layers.anchor_sampler import PLACEMENTS, Segments, gather_segments
-from aux_keras.layers.auxiliary_task import AuxiliaryTask, deserialize_cells
+from aux_keras.layers.arguments import revive
+from aux_keras.layers.auxiliary_task import AuxiliaryTask
 from aux_keras.layers.segment_decoder import SegmentDecoder
 from aux_keras.layers.truncated_rnn import merge_anchors
 
@@ -133,4 +134,4 @@ class Reconstruction(AuxiliaryTask):
 
     @classmethod
     def from_config(cls, config):
-        return cls(**deserialize_cells(config))
+        return cls(**revive(config, "cells"))

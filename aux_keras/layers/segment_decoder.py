@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from aux_keras.layers import lstm_scan, recurrence
-from aux_keras.layers.arguments import check_truncation, is_cell
+from aux_keras.layers.arguments import check_truncation, is_cell, revive
 from aux_keras.layers.scheduled_sampling import FEEDBACKS, choose, own_token
 from aux_keras.layers.token_readout import TokenReadout, feed_forward, feed_forward_over_time
 
@@ -249,5 +249,4 @@ class SegmentDecoder(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config):
-        config["cells"] = [keras.saving.deserialize_keras_object(c) for c in config["cells"]]
-        return cls(**config)
+        return cls(**revive(config, "cells"))

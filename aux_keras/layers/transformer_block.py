@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from aux_keras.layers import randomness
-from aux_keras.layers.arguments import check_positive, check_rate
+from aux_keras.layers.arguments import check_positive, check_rate, revive
 from aux_keras.layers.padding import valid_lengths, zero_padding
 
 
@@ -137,5 +137,4 @@ class TransformerBlock(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config):
-        config["attention"] = keras.saving.deserialize_keras_object(config["attention"])
-        return cls(**config)
+        return cls(**revive(config, "attention"))

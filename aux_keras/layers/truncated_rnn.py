@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from aux_keras.layers import recurrence
-from aux_keras.layers.arguments import check_truncation, is_cell
+from aux_keras.layers.arguments import check_truncation, is_cell, revive
 from aux_keras.layers.padding import valid_lengths
 from aux_keras.layers.token_embedding import TokenEmbedding
 
@@ -107,9 +107,7 @@ class TruncatedRNN(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config):
-        for name in ("rnn", "embedding"):
-            config[name] = keras.saving.deserialize_keras_object(config[name])
-        return cls(**config)
+        return cls(**revive(config, "rnn", "embedding"))
 
 
 REFUSED = ("go_backwards", "stateful", "dropout", "recurrent_dropout")

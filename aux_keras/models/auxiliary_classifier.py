@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from aux_keras.layers import randomness
-from aux_keras.layers.arguments import check_truncation
+from aux_keras.layers.arguments import check_truncation, revive
 from aux_keras.layers.truncated_rnn import TruncatedRNN
 from aux_keras.models import input_checks
 from aux_keras.models.auxiliary_training import AuxiliaryTraining
@@ -142,8 +142,4 @@ class AuxiliaryClassifier(AuxiliaryTraining, SequenceClassifier):
 
     @classmethod
     def from_config(cls, config):
-        for name in ("rnn", "embedding"):
-            config[name] = keras.saving.deserialize_keras_object(config[name])
-        tasks = config["auxiliary"]
-        config["auxiliary"] = [keras.saving.deserialize_keras_object(t) for t in tasks]
-        return cls(**config)
+        return cls(**revive(config, "rnn", "embedding", "auxiliary"))

@@ -5,6 +5,7 @@ import contextlib
 import keras
 import tensorflow as tf
 
+from aux_keras.layers.arguments import revive
 from aux_keras.layers.auxiliary_task import AuxiliaryTask
 from aux_keras.layers.padding import valid_lengths
 from aux_keras.layers.recurrence import make_recurrence
@@ -200,10 +201,7 @@ class AuxiliaryModel(AuxiliaryTraining):
 
     @classmethod
     def from_config(cls, config):
-        config["model"] = keras.saving.deserialize_keras_object(config["model"])
-        tasks = config["auxiliary"]
-        config["auxiliary"] = [keras.saving.deserialize_keras_object(t) for t in tasks]
-        return cls(**config)
+        return cls(**revive(config, "model", "auxiliary"))
 
 
 def is_shape(value):

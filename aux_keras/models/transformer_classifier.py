@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from aux_keras.layers import randomness
-from aux_keras.layers.arguments import check_rate
+from aux_keras.layers.arguments import check_rate, revive
 from aux_keras.layers.padding import zero_padding
 from aux_keras.layers.transformer_block import sinusoidal_positions
 from aux_keras.models import input_checks
@@ -125,6 +125,4 @@ class TransformerClassifier(SequenceClassifier):
 
     @classmethod
     def from_config(cls, config):
-        config["embedding"] = keras.saving.deserialize_keras_object(config["embedding"])
-        config["blocks"] = [keras.saving.deserialize_keras_object(b) for b in config["blocks"]]
-        return cls(**config)
+        return cls(**revive(config, "embedding", "blocks"))
