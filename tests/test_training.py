@@ -18,13 +18,14 @@ import tensorflow as tf
 from aux_keras.config import ExperimentConfig
 from aux_keras.data import tasks
 from aux_keras.models import factory, input_checks
+from aux_keras.models.memory_profile import MemoryProfile
 from aux_keras.training import callbacks, loop, schedules
 from aux_keras.training import workdir as folder
 from tests import test_config, test_stanford_dogs
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SMALL = ["--units=8", "--embedding_units=8", "--classifier_units=8", "--decoder_units=8",
-         "--segment_length=12", "--train_examples=192"]  # fmt: skip
+         "--segment_length=12", "--train_examples=192", "--memory_gap=false"]  # fmt: skip
 REAL = pytest.mark.skipif(
     not pathlib.Path(os.environ.get("TFDS_DATA_DIR", ""), "mnist").exists(),
     reason="needs MNIST in $TFDS_DATA_DIR",
@@ -56,12 +57,13 @@ def rows(workdir):
 
 
 def test_a_run_leaves_what_it_promises(tmp_path):
-    done = train(tmp_path, *SMALL, "--pretrain_epochs=2", "--epochs=2", "--validation_fraction=0.3")
+    short = ["--pretrain_epochs=2", "--epochs=2", "--validation_fraction=0.3", "--memory_gap=true"]
+    done = train(tmp_path, *SMALL, *short)
     assert done.returncode == 0, done.stderr
     assert "auxiliary_loss" in done.stdout and "accuracy" in done.stdout
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"config.cfg", "metrics.jsonl", "tensorboard", "checkpoints", "model.keras",
-                     "saved_model", "result.json"}  # fmt: skip
+    assert names == {"lock", "config.cfg", "metrics.jsonl", "tensorboard", "checkpoints",
+                     "model.keras", "saved_model", "result.json"}  # fmt: skip
     result = json.loads((tmp_path / "result.json").read_text())
     assert f"Test accuracy: {result['test_accuracy']:.4f}" in done.stdout
     assert result["steps"] == {"pretrain": 4, "train": 4} and result["seed"] == 0
@@ -77,6 +79,10 @@ def test_a_run_leaves_what_it_promises(tmp_path):
     assert [(r["phase"], r["epoch"], r["step"]) for r in rows(tmp_path)] == [
         ("pretrain", 1, 2), ("pretrain", 2, 4), ("train", 1, 2), ("train", 2, 4)]  # fmt: skip
     assert "val_accuracy" in rows(tmp_path)[-1] and "accuracy" not in rows(tmp_path)[0]
+    gap = "reconstruction_memory_gap"
+    assert all({f"val_{gap}", f"val_{gap}_error"} <= set(row) for row in rows(tmp_path))
+    assert result["validation"]["pretrain"][f"val_{gap}"] == rows(tmp_path)[1][f"val_{gap}"]
+    assert set(result["test_memory_gap"]) == {gap, f"{gap}_error"}
     assert list((tmp_path / "tensorboard").rglob("events.*"))
     again = subprocess.run(
         [sys.executable, ROOT / "train.py", f"--flagfile={tmp_path / 'config.cfg'}"],
@@ -130,7 +136,8 @@ def small_run(workdir, **overrides):
     """A short run of `digits_r` in this process, and its model."""
     config = test_config.read(ROOT / "configs" / "digits_r.cfg")
     small = dict(units=8, embedding_units=8, classifier_units=8, decoder_units=8, segment_length=12,
-                 train_examples=64, batch_size=32, pretrain_steps=3, steps=3)  # fmt: skip
+                 train_examples=64, batch_size=32, pretrain_steps=3, steps=3,
+                 memory_gap=False)  # fmt: skip
     loop.run(dataclasses.replace(config, workdir=str(workdir), **{**small, **overrides}))
     return keras.models.load_model(workdir / folder.MODEL)
 
@@ -174,7 +181,7 @@ def test_pretraining_of_another_run(tmp_path):
 @REAL
 @pytest.mark.parametrize("flagfile", ["mnist_r", "mnist_p", "pmnist_lstm_300", "cifar_r_20x30"])
 def test_flagfiles_on_real_data(flagfile, tmp_path):
-    size = ["--image_size=14", "--train_examples=256", "--batch_size=32"]
+    size = ["--image_size=14", "--train_examples=256", "--batch_size=32", "--memory_gap=false"]
     if not flagfile.endswith(("lstm_300", "20x30")):
         size.append("--segment_length=150")
     done = train(tmp_path, *size, "--pretrain_steps=2", "--steps=2", flagfile=flagfile)
@@ -186,7 +193,7 @@ def run_flagfile(name, workdir, **overrides):
     """A few steps of both phases of a flagfile, in this process, shrunk by overrides only."""
     config = test_config.read(ROOT / "configs" / f"{name}.cfg")
     small = {"pretrain_steps": 2, "steps": 2, "train_examples": 8, "test_examples": 8,
-             "batch_size": 4, "workdir": str(workdir)}  # fmt: skip
+             "batch_size": 4, "workdir": str(workdir), "memory_gap": False}  # fmt: skip
     result = loop.run(dataclasses.replace(config, **{**small, **overrides}))
     assert all(np.isfinite(row["loss"]) for row in rows(workdir))
     without = config.method in test_config.NO_AUXILIARY
@@ -336,6 +343,27 @@ def test_two_processes_do_not_share_a_workdir(tmp_path):
     small_run(tmp_path, steps=0)
 
 
+def test_processes_that_start_together_do_not_share_a_workdir(tmp_path):
+    """One of two gets the folder, whichever wrote `config.cfg` last."""
+    config = ExperimentConfig(workdir=str(tmp_path / "run"))
+    workdir = folder.check(config)
+    with folder.locked(workdir):
+        folder.create(workdir, config)
+        with pytest.raises(OSError, match="in use by another process"), folder.locked(workdir):
+            pass
+    other = dataclasses.replace(config, seed=1)  # which looked before the first was there
+    with folder.locked(workdir), pytest.raises(ValueError, match="a run of another configuration"):
+        folder.create(workdir, other)
+
+
+def test_workdirs_of_the_home_folder_and_of_patterns(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert folder.check(ExperimentConfig(workdir="~/runs/mine")) == tmp_path / "runs" / "mine"
+    for name in ("lr[0.1]", "a*", "what?", "back\\slash"):
+        with pytest.raises(ValueError, match="`workdir` must not have"):
+            folder.check(ExperimentConfig(workdir=str(tmp_path / name)))
+
+
 def test_unwritable_workdir_is_named():
     done = train("/dev/null/run", *SMALL)
     assert done.returncode == 1
@@ -397,6 +425,28 @@ def test_phases_and_spans():
         spans.append((span["initial_epoch"], span["epochs"], span["steps_per_epoch"]))
         steps += span["steps_per_epoch"]
     assert spans == [(0, 3, 10), (0, 1, 7), (1, 3, 10), (3, 4, 7), (3, 4, 2)]
+
+
+@pytest.mark.parametrize(("gap", "told"), [(0.001, True), (0.003, False), (-0.5, True)])
+def test_a_pretraining_that_taught_nothing_says_so(gap, told, monkeypatch, capsys):
+    """A gap that is not above its standard error, here 0.002, is none."""
+
+    class Task:
+        sizes = {"validation": 0}
+
+        def evaluation(self, split):
+            assert split == "train"  # there is no validation split
+            return tf.data.Dataset.range(3)
+
+    class Model:
+        auxiliary = [keras.layers.Layer(name="reconstruction")]
+
+    def profile(model, batches, loss):
+        return MemoryProfile(loss, *4 * [np.zeros(1)], gap, 0.002)
+
+    monkeypatch.setattr(loop, "memory_profile", profile)
+    loop.tell_memory(Model(), Task())
+    assert ("the RNN has been taught nothing" in capsys.readouterr().out) == told
 
 
 def test_the_learning_rate_is_halved():

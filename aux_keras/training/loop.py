@@ -67,12 +67,12 @@ def run(config):
     if config.pretrained is not None:
         load_pretrained(model, config)
     all_phases = phases(config, task, model)
-    folder.create(workdir, config)
     weights = sum(math.prod(v.shape) for v in model.trainable_weights)
-    # Two phases keep two checkpoints of weights and slots, and the one that is being written.
-    folder.check_space(workdir, 4 * weights * 2 * 5)
     try:
         with folder.locked(workdir):
+            folder.create(workdir, config)
+            # Two phases keep two checkpoints of weights and slots, and one that is being written.
+            folder.check_space(workdir, 4 * weights * 2 * 5)
             for index, phase in enumerate(all_phases):
                 later = [workdir / "checkpoints" / p.name for p in all_phases[index + 1 :]]
                 if not any(callbacks.steps_done(directory) for directory in later):
@@ -159,7 +159,7 @@ def tell_memory(model, task):
 
 def load_pretrained(model, config):
     """Takes weights and clock at the end of the pretraining of a finished run."""
-    path = pathlib.Path(config.pretrained)
+    path = pathlib.Path(config.pretrained).expanduser()
     if not (path / folder.RESULT).exists():
         raise FileNotFoundError(
             f"`pretrained` must be the folder of a finished run: no {path / folder.RESULT}"

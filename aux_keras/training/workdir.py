@@ -1,5 +1,6 @@
 """The folder of a run: what is in it, and how it is written so that no file is ever half there.
 
+lock             held by the process that is in the folder; nothing is in it
 config.cfg       the resolved flagfile
 metrics.jsonl    one JSON object per epoch
 tensorboard/     the same as TensorBoard events
@@ -17,8 +18,9 @@ import pathlib
 import shutil
 import uuid
 
-CONFIG, METRICS, RESULT = "config.cfg", "metrics.jsonl", "result.json"
+CONFIG, METRICS, RESULT, LOCK = "config.cfg", "metrics.jsonl", "result.json", "lock"
 MODEL, SAVED_MODEL = "model.keras", "saved_model"
+GLOB = "*?[]\\"
 
 
 @contextlib.contextmanager
@@ -51,11 +53,17 @@ def check(config):
         `pathlib.Path`.
 
     Raises:
-        ValueError: if no workdir is given, or it holds a run of another configuration.
+        ValueError: if no workdir is given, TensorFlow could not find checkpoints in it, or it
+            holds a run of another configuration.
     """
     if config.workdir is None:
         raise ValueError("`workdir` must be given: `--workdir=DIR`. Received: workdir=None")
-    workdir = pathlib.Path(config.workdir)
+    workdir = pathlib.Path(config.workdir).expanduser()
+    if found := sorted(set(str(workdir.absolute())) & set(GLOB)):
+        raise ValueError(
+            f"`workdir` must not have {' '.join(found)} in its path, which TensorFlow takes for a "
+            f"pattern when it looks for checkpoints. Received: workdir={config.workdir}"
+        )
     if (workdir / CONFIG).exists():
         theirs, ours = config.differences((workdir / CONFIG).read_text())
         if theirs or ours:
@@ -68,30 +76,36 @@ def check(config):
 
 
 def create(workdir, config):
-    """Creates the folder with its `config.cfg`, unless it is there.
+    """Writes `config.cfg` into a folder that is locked, unless it is there.
 
     Raises:
-        OSError: if it cannot be written; then nothing is left of it.
+        ValueError: if another process has begun another run there since `check`.
+        OSError: if it cannot be written.
     """
-    if (workdir / CONFIG).exists():
-        return
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        write_text(workdir / CONFIG, config.flagfile())
-    except OSError as error:
-        if workdir.is_dir() and not any(workdir.iterdir()):
-            workdir.rmdir()
-        raise OSError(f"`workdir` cannot be written: {error}") from error
+    check(config)
+    if not (workdir / CONFIG).exists():
+        try:
+            write_text(workdir / CONFIG, config.flagfile())
+        except OSError as error:
+            raise OSError(f"`workdir` cannot be written: {error}") from error
 
 
 @contextlib.contextmanager
 def locked(workdir):
-    """Keeps other processes out of a run's folder, for as long as this one is in the block.
+    """Makes a run's folder and keeps other processes out of it for as long as the block.
+
+    The lock is on a file of its own, which nobody replaces: a lock on a file that another
+    process replaces would not keep that one out.
 
     Raises:
-        OSError: if another process is in it.
+        OSError: if another process is in it, or it cannot be written.
     """
-    with open(workdir / CONFIG) as file:
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        file = open(workdir / LOCK, "a")
+    except OSError as error:
+        raise OSError(f"`workdir` cannot be written: {error}") from error
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
