@@ -50,7 +50,7 @@ def spread(name, values, digits=4):
     return {
         f"{name}_mean": f"{statistics.mean(values):.{digits}f}",
         f"{name}_sd": f"{statistics.stdev(values):.{digits}f}",
-        f"{name}s": " ".join(f"{value:.{digits}f}" for value in values),
+        f"{name}_by_seed": " ".join(f"{value:.{digits}f}" for value in values),
     }
 
 
