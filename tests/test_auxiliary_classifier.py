@@ -195,6 +195,8 @@ def test_pretraining_needs_compile_and_an_auxiliary_loss():
         model("").pretrain(arrays()[0])
     with pytest.raises(TypeError, match="positional"):
         model("r").pretrain(*arrays())  # labels are none of its arguments
+    with pytest.raises(ValueError, match="`y` must be left out"):
+        model("r").pretrain(arrays()[0], y=arrays()[1])
 
 
 def test_a_loss_of_logits_is_refused():
@@ -336,6 +338,15 @@ def test_bad_data_is_named(spoil, message, call, as_dataset):
     options = {"shuffle": False} if call in ("fit", "pretrain") else {}
     with pytest.raises((ValueError, tf.errors.InvalidArgumentError), match=message):
         getattr(built, call)(*data, verbose=0, **options)
+
+
+@pytest.mark.parametrize("as_dataset", [True, False])
+def test_what_is_finite_in_float64_alone_is_refused(as_dataset):
+    x = arrays()[0].astype("float64")
+    x[0, 0, 0] = 1e300
+    data = tf.data.Dataset.from_tensor_slices(x).batch(5) if as_dataset else x
+    with pytest.raises((ValueError, tf.errors.InvalidArgumentError), match="finite in float32"):
+        model("r").predict(data, verbose=0)
 
 
 def dataset(x, y):

@@ -26,7 +26,9 @@ def test_a_table_is_made_of_the_runs_of_its_seeds(tmp_path, monkeypatch):
     (row,) = compare()
     results = [workdir / f"r_{seed}" / "result.json" for seed in range(2)]
     accuracies = [json.loads(path.read_text())["test_accuracy"] for path in results]
-    assert [float(a) for a in row["test_accuracy_by_seed"].split()] == pytest.approx(accuracies, abs=1e-4)
+    assert [float(a) for a in row["test_accuracy_by_seed"].split()] == pytest.approx(
+        accuracies, abs=1e-4
+    )
     assert float(row["test_accuracy_mean"]) == pytest.approx(statistics.mean(accuracies), abs=1e-4)
     assert float(row["test_accuracy_sd"]) == pytest.approx(statistics.stdev(accuracies), abs=1e-4)
     assert (row["method"], row["flags"]) == ("r", "--flagfile=configs/digits_r.cfg")

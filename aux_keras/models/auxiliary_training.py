@@ -270,27 +270,32 @@ class AuxiliaryTraining(ClockedModel):
             `keras.callbacks.History`.
 
         Raises:
-            ValueError: without a call of `compile` before, or without auxiliary losses.
+            ValueError: without a call of `compile` before, without auxiliary losses, or with
+                labels.
         """
         if not self.compiled:
             raise ValueError("Call `compile` before `pretrain`.")
         if not self.auxiliary:
             raise ValueError("`pretrain` needs an auxiliary loss. Received: auxiliary=[]")
-        kept = self._kept.arguments
-        if optimizer is None:
-            optimizer = type(self.optimizer).from_config(self.optimizer.get_config())
+        if "y" in fit_arguments:
+            raise ValueError("`y` must be left out: `pretrain` takes no labels")
+        kept, scope = self._kept.arguments, self.distribute_strategy.scope
         unsupervised = {k: v for k, v in kept.items() if k in ("jit_compile", "run_eagerly",
                         "steps_per_execution", "auto_scale_loss")}  # fmt: skip
         self.pretraining = True
         try:
             self._compile_loss = self._compile_metrics = None  # Keras keeps the last ones
-            super().compile(optimizer=optimizer, loss=None, **unsupervised)
+            with scope():  # variables of an optimizer made outside are not those of the replicas
+                if optimizer is None:
+                    optimizer = type(self.optimizer).from_config(self.optimizer.get_config())
+                super().compile(optimizer=optimizer, loss=None, **unsupervised)
             history = self.fit(input_checks.without_labels(x), **fit_arguments)
             warn_if_damped(self.optimizer, self.recurrent_weights())
             return history
         finally:
             self.pretraining = False
-            super().compile(**kept)
+            with scope():
+                super().compile(**kept)
 
     def get_config(self):
         return {

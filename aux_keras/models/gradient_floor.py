@@ -24,7 +24,7 @@ def gradient_size(optimizer, weight):
     slot = weight.path.replace("/", "_") + "_velocity"
     found = [v for v in optimizer.variables if v.path.endswith(slot)]
     decay = getattr(optimizer, "rho", getattr(optimizer, "beta_2", None))
-    steps = float(optimizer.iterations)
+    steps = float(optimizer.iterations.numpy())  # not `float` of a MirroredVariable
     if not found or decay is None or steps == 0:
         return None
     # The average starts at zero: without the correction it is too small after few steps.

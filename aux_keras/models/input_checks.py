@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from aux_keras.layers.padding import valid_lengths
 
-NOT_FINITE = "`tokens` must be finite. Received: NaN or infinity in the input"
+NOT_FINITE = "`tokens` must be finite in float32. Received: NaN, infinity or more in the input"
 NO_TOKEN = (
     "`lengths` must be from 1 to the number of time steps, so that every sequence has a valid token"
 )
@@ -127,7 +127,9 @@ def checked(x, y, model):
             {k: np.shape(v) for k, v in x.items()} if isinstance(x, dict) else np.shape(x), model
         )
         tokens = np.asarray(x["tokens"] if isinstance(x, dict) else x)
-        if not np.all(np.isfinite(tokens)):
+        with np.errstate(over="ignore"):
+            finite = np.all(np.isfinite(tokens.astype(np.float32, copy=False)))
+        if not finite:
             raise ValueError(NOT_FINITE)
         if model.vocabulary is not None and tokens.size:
             whole = np.issubdtype(tokens.dtype, np.integer)
@@ -184,7 +186,7 @@ def _checked_batch(batch, model):
         checks.append(tf.debugging.Assert(tf.reduce_all(condition), list(message)))
 
     if tokens.dtype.is_floating:
-        check(tf.math.is_finite(tokens), NOT_FINITE)
+        check(tf.math.is_finite(tf.cast(tokens, tf.float32)), NOT_FINITE)
     elif model.vocabulary is not None:
         ids = tf.cast(tokens, tf.int64)
         inside = tf.logical_and(ids >= 0, ids < model.vocabulary)
