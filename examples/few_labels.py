@@ -3,7 +3,7 @@
     python examples/few_labels.py
 
 scikit-learn's 8x8 digits, a pixel at a time. Both networks are trained on the same few labels;
-one of them learned before to predict the pixels of all training images (self-pretraining).
+one of them learned before to reconstruct the pixels of all training images (self-pretraining).
 """
 
 import argparse
