@@ -334,7 +334,7 @@ def test_feature_extractor_is_the_pretrained_rnn(rnn, characters):
     embedding = ak.TokenEmbedding(4, vocabulary=9 if characters else None)
     cells = {"LSTM": L.LSTMCell, "GRU": L.GRUCell}.get(type(rnn()).__name__, L.SimpleRNNCell)
     classifier = ak.AuxiliaryClassifier(CLASSES, rnn(), 3, 8, 0.5, embedding, tasks("r", cells))
-    classifier.compile("rmsprop", "sparse_categorical_crossentropy")
+    classifier.compile(rmsprop(), "sparse_categorical_crossentropy")
     rng = np.random.default_rng(0)
     x = rng.integers(1, 9, (10, TIME)) if characters else rng.random((10, TIME, 2))
     classifier.pretrain(x, epochs=1, verbose=0)

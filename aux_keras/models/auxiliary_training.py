@@ -130,7 +130,7 @@ class AuxiliaryTraining(ClockedModel):
         outputs, losses = map_rows(run, *batch, draws, blocks=self.blocks())
         gaps = [None] * len(tasks)
         if self.memory_gap and not training:
-            gaps = [gaps_of(recall) for recall in self.recall(reading, tasks)]
+            gaps = [gaps_of(found) for found in self.recall(reading, tasks)]
         return outputs, [Losses(*sums, gap) for sums, gap in zip(losses, gaps)]
 
     def recall(self, reading, tasks):
