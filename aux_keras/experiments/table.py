@@ -25,8 +25,8 @@ def arguments(description, seeds):
     parser.add_argument("--methods", nargs="+", help="rows to run, by default all")
     parser.add_argument("--flags", nargs="*", default=[], help="flags for all runs, without --")
     parsed = parser.parse_args()
-    if parsed.seeds < 2:
-        parser.error("--seeds must be at least 2, for a standard deviation")
+    if parsed.seeds < 1:
+        parser.error("--seeds must be at least 1")
     pathlib.Path(parsed.output).parent.mkdir(parents=True, exist_ok=True)
     parsed.workdir = pathlib.Path(parsed.workdir).resolve()
     parsed.flags = [f"--{flag}" for flag in parsed.flags]
@@ -45,11 +45,16 @@ def chosen(methods, names):
     return {name: methods[name] for name in names or methods}
 
 
+def deviation(values, digits=4):
+    """The standard deviation of a figure over seeds as text, empty for one seed."""
+    return f"{statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+
+
 def spread(name, values, digits=4):
     """Mean, standard deviation and every seed's value of a figure, for a row of the table."""
     return {
         f"{name}_mean": f"{statistics.mean(values):.{digits}f}",
-        f"{name}_sd": f"{statistics.stdev(values):.{digits}f}",
+        f"{name}_sd": deviation(values, digits),
         f"{name}_by_seed": " ".join(f"{value:.{digits}f}" for value in values),
     }
 
@@ -82,7 +87,7 @@ def gap_columns(results, phase="pretrain"):
     text = []
     for loss, values in gaps(results, phase).items():
         means = [gap for gap, _ in values]
-        text.append(f"{loss} {statistics.mean(means):.4f} sd {statistics.stdev(means):.4f}")
+        text.append(f"{loss} {statistics.mean(means):.4f} sd {deviation(means)}")
     return {"memory_gap": "; ".join(text)}
 
 
