@@ -17,5 +17,5 @@ def seeded():
 
 
 def rmsprop():
-    """RMSprop with TensorFlow 1's epsilon: with Keras's `pretrain` warns of small gradients."""
-    return keras.optimizers.RMSprop(epsilon=1e-10)
+    """RMSprop whose epsilon damps no gradient of small networks, which `pretrain` would warn of."""
+    return keras.optimizers.RMSprop(epsilon=1e-16)

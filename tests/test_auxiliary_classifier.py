@@ -289,7 +289,7 @@ def test_the_supervised_loss_falls():
     y = rng.integers(0, CLASSES, 256)
     x[:, 0, 0] = y - 1
     built = model("r", supervised=None, compiled=False)
-    built.compile(keras.optimizers.RMSprop(0.01, epsilon=1e-10), "sparse_categorical_crossentropy")
+    built.compile(keras.optimizers.RMSprop(0.01, epsilon=1e-16), "sparse_categorical_crossentropy")
     before = built.evaluate(x, y, verbose=0, return_dict=True)
     built.fit(x, y, epochs=8, verbose=0)
     after = built.evaluate(x, y, verbose=0, return_dict=True)
