@@ -122,7 +122,7 @@ def assert_same_end(broken, unbroken):
 
 def test_killed_twice_and_resumed_ends_as_unbroken(tmp_path):
     flags = [*SMALL, "--pretrain_steps=25", "--steps=25", "--checkpoint_steps=4",
-             "--batch_size=32", "--validation_fraction=0.2", "--memory_gap=true"]  # fmt: skip
+             "--batch_size=32"]  # fmt: skip
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
     assert train(unbroken, *flags).returncode == 0
     kill_after(broken, "pretrain/ckpt-8", *flags)
