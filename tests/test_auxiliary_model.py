@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import aux_keras as ak
 from aux_keras.layers.scheduled_sampling import teacher_probability
+from aux_keras.models.memory_gap import Reading
 from tests.conftest import rmsprop
 
 L = keras.layers
@@ -167,9 +168,9 @@ def test_gradient_ends_at_the_truncation():
     features = tf.Variable(x)
     record = ak.layers.recurrence.make_recurrence(model.layers[1].cell, None, "float32")
     with tf.GradientTape() as tape:
-        _, auxiliary = built.run_tasks(record, None, x, features.value(), tf.constant([TIME]),
-                                       tf.constant([1, 2]), True)  # fmt: skip
-        loss = tf.reduce_sum(auxiliary[0][0])
+        reading = Reading(record, None, x, features.value(), tf.constant([TIME]))
+        _, auxiliary = built.run_tasks(reading, tf.constant([1, 2]), True)
+        loss = tf.reduce_sum(auxiliary[0].segment_losses)
     reached = np.flatnonzero(np.abs(tape.gradient(loss, features)[0].numpy()).sum(axis=1))
     assert list(reached) == list(range(max(0, anchor - 2), anchor + 1))
 
@@ -245,7 +246,7 @@ def test_what_is_masked_is_left_out_wherever_it_is():
         built.pretraining = True
         _, auxiliary = built.forward(tf.constant(x), tf.constant([1, 2]), False)
         found.append(auxiliary)
-    for (loss, lengths), (other, other_lengths) in zip(*found):
+    for (loss, lengths, _), (other, other_lengths, _) in zip(*found):
         np.testing.assert_array_equal(lengths, other_lengths)
         np.testing.assert_allclose(loss, other, rtol=1e-6)
         assert np.all(loss.numpy()[lengths.numpy() > 0] > 0)
@@ -256,7 +257,7 @@ def test_a_sequence_that_is_all_masked_counts_nothing():
     built.compile("sgd", "sparse_categorical_crossentropy")
     x = np.array([[1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0], [0] * TIME])
     _, auxiliary = built.forward(tf.constant(x), tf.constant([1, 2]), False)
-    for losses, lengths in auxiliary:
+    for losses, lengths, _ in auxiliary:
         assert lengths.numpy()[1].tolist() == [0, 0] and losses.numpy()[1].tolist() == [0, 0]
         assert np.all(losses.numpy()[0] > 0)
     assert np.isfinite(built.train_on_batch(x, np.array([0, 1]), return_dict=True)["loss"])
