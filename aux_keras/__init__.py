@@ -12,23 +12,21 @@ if keras.backend.backend() != "tensorflow":
         f"KERAS_BACKEND=tensorflow. Received: {keras.backend.backend()}"
     )
 
-from aux_keras.layers import (
-    AnchorSampler,
-    DropConnectDense,
-    IRNNCell,
-    LanguageModel,
+from aux_keras.attention import (
     LocalAttention,
     MemoryCompressedAttention,
+    SelfAttention,
+    TransformerBlock,
+)
+from aux_keras.cells import IRNNCell, URNNCell
+from aux_keras.layers import DropConnectDense, TokenEmbedding, TokenReadout, TruncatedRNN
+from aux_keras.losses import (
+    AnchorSampler,
+    LanguageModel,
     Prediction,
     Reconstruction,
     SegmentDecoder,
-    SelfAttention,
     SequenceAutoencoder,
-    TokenEmbedding,
-    TokenReadout,
-    TransformerBlock,
-    TruncatedRNN,
-    URNNCell,
 )
 from aux_keras.models.auxiliary_classifier import AuxiliaryClassifier
 from aux_keras.models.auxiliary_model import AuxiliaryModel

@@ -14,8 +14,8 @@ import time as clock
 
 import tensorflow as tf
 
-from aux_keras.layers.recurrence import core_count, map_rows
-from aux_keras.layers.truncated_rnn import states_at
+from aux_keras.scan.rows import core_count, map_rows
+from aux_keras.scan.windows import states_at
 from benchmarks import contenders
 
 SETTINGS = ((784, 128), (4096, 32), (16384, 32))  # time steps, batch

@@ -8,7 +8,15 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import pytest
 
+from aux_keras.scan import rows
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def one_block(monkeypatch):
+    """Graphs of one block of rows: half the time to trace. Tests of blocks ask for more."""
+    monkeypatch.setattr(rows, "core_count", lambda: 1)
 
 
 @pytest.fixture(autouse=True)

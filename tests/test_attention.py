@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import aux_keras as ak
-from aux_keras.layers.transformer_block import sinusoidal_positions
+from aux_keras.attention.transformer_block import sinusoidal_positions
 
 UNITS, HEADS = 8, 2
 LAYERS = {

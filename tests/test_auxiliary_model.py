@@ -6,8 +6,9 @@ import pytest
 import tensorflow as tf
 
 import aux_keras as ak
-from aux_keras.layers.scheduled_sampling import teacher_probability
+from aux_keras.losses.scheduled_sampling import teacher_probability
 from aux_keras.models.memory_gap import Reading
+from aux_keras.scan.recurrence import make_recurrence
 from tests.conftest import rmsprop
 
 L = keras.layers
@@ -115,7 +116,7 @@ def test_it_computes_what_the_classifier_computes():
     built = ak.AuxiliaryModel(theirs, tasks(), sampling_decay_steps=100)
     theirs.set_weights(
         [*ours.embedding.get_weights(), *ours.encoder.rnn.get_weights(),
-         *(w for layer in ours.head for w in layer.get_weights())]
+         *ours.hidden.get_weights(), *ours.readout.get_weights()]
     )  # fmt: skip
     for mine, other in zip(ours.auxiliary, built.auxiliary):
         other.set_weights(mine.get_weights())
@@ -166,17 +167,17 @@ def test_gradient_ends_at_the_truncation():
     x = tf.constant(arrays(model, 1)[0])
     anchor = int(task.draw(tf.constant([TIME]), built_key(), None, True).segments.anchors[0, 0])
     features = tf.Variable(x)
-    record = ak.layers.recurrence.make_recurrence(model.layers[1].cell, None, "float32")
+    record = make_recurrence(model.layers[1].cell, None, "float32")
     with tf.GradientTape() as tape:
         reading = Reading(record, None, x, features.value(), tf.constant([TIME]))
-        _, auxiliary = built.run_tasks(reading, tf.constant([1, 2]), True)
+        _, auxiliary = built.run_losses(reading, tf.constant([1, 2]), True)
         loss = tf.reduce_sum(auxiliary[0].segment_losses)
     reached = np.flatnonzero(np.abs(tape.gradient(loss, features)[0].numpy()).sum(axis=1))
     assert list(reached) == list(range(max(0, anchor - 2), anchor + 1))
 
 
 def built_key():
-    from aux_keras.layers import randomness
+    from aux_keras import randomness
 
     return randomness.fold_in(tf.constant([1, 2]), 1)
 
@@ -312,10 +313,10 @@ def test_it_refuses():
         ak.AuxiliaryModel(stacked(), tasks())
     with pytest.raises(ValueError, match="rnn='middle'; there are"):
         ak.AuxiliaryModel(stacked(), tasks(), rnn="middle")
-    with pytest.raises(ValueError, match="`model` must be a built"):
-        ak.AuxiliaryModel(keras.Sequential([L.LSTM(3)]), tasks())
-    with pytest.raises(ValueError, match="`auxiliary` must hold"):
-        ak.AuxiliaryModel(nested(), [ak.LanguageModel(3, 4, 0.0)])
+    with pytest.raises(ValueError, match="`model` must be a keras.Model"):
+        ak.AuxiliaryModel(L.LSTM(3), tasks())
+    with pytest.raises(ValueError, match="`auxiliary` must be a list of losses"):
+        ak.AuxiliaryModel(nested(), [L.Dense(3)])
     with pytest.raises(ValueError, match="`rnn` must not set `stateful`"):
         inputs = keras.Input((TIME, 2), batch_size=2)
         ak.AuxiliaryModel(keras.Model(inputs, L.LSTM(3, stateful=True)(inputs)), tasks())
@@ -361,7 +362,7 @@ def test_feature_extractor_reads_padded_characters():
     classifier.build((None, None))
     tokens = np.array([[3, 4, 0, 0], [1, 2, 3, 4]])
     found = ak.feature_extractor(classifier).predict(tokens, verbose=0)
-    np.testing.assert_allclose(found, classifier.encoder(tokens, np.array([2, 4])), atol=1e-6)
+    np.testing.assert_allclose(found, classifier.encoder(tokens, mask=tokens > 0), atol=1e-6)
 
 
 def test_feature_extractor_where_zero_is_a_character():

@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 
 import aux_keras as ak
+from aux_keras.cells.urnn import as_complex, mod_relu, unitary
 from aux_keras.config import ExperimentConfig
-from aux_keras.layers.urnn_cell import as_complex, mod_relu, unitary
 from aux_keras.models import factory
 
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import aux_keras as ak
 from aux_keras.config import ExperimentConfig
-from aux_keras.layers import scheduled_sampling
+from aux_keras.losses import scheduled_sampling
 from aux_keras.models import factory
 from tests.conftest import rmsprop
 
@@ -62,7 +62,7 @@ def losses_and_gradients(model, x, y, draws):
     tokens, lengths = tf.constant(x["tokens"]), tf.constant(x["lengths"], tf.int32)
     with tf.GradientTape() as tape:
         encoder, embedding = model.encoder.recurrence(), model.encoder.embedding
-        from aux_keras.layers.truncated_rnn import states_at
+        from aux_keras.scan.windows import states_at
 
         requests = [task.window(d) for task, d in zip(model.auxiliary, draws)]
         records = states_at(encoder, tokens, [*requests, (lengths[:, None], 3)])

@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 
 import aux_keras as ak
-from aux_keras.layers import randomness
-from aux_keras.models.clocked_model import EVALUATION
+from aux_keras import randomness
+from aux_keras.models.auxiliary_model import EVALUATION
 from aux_keras.models.gradient_floor import gradient_floor, gradient_size
 from aux_keras.models.memory_gap import MemoryGap, gaps_of
 from tests import reference

@@ -5,8 +5,9 @@ import pytest
 import tensorflow as tf
 
 import aux_keras as ak
-from aux_keras.layers import auxiliary_loss, randomness
-from aux_keras.layers.scheduled_sampling import teacher_probability
+from aux_keras import randomness
+from aux_keras.losses import objective as auxiliary_loss
+from aux_keras.losses.scheduled_sampling import teacher_probability
 
 RNG = np.random.default_rng(0)
 

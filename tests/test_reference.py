@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import aux_keras as ak
-from aux_keras.layers import randomness
+from aux_keras import randomness
 from tests import reference
 
 TIME, SEGMENT, FEATURES, CLASSES, UNITS, VOCABULARY = 11, 4, 2, 3, 5, 6
@@ -79,7 +79,7 @@ def slow(model, x, y):
     """The same by the reference, told what the package draws from the same key."""
     key = model.key(0, model.training_step)
     keys = [randomness.fold_in(key, i) for i in range(len(model.auxiliary) + 1)]
-    mask = model.readout.draw_mask(len(LENGTHS), keys[0])
+    mask = model.readout.draw_mask(len(LENGTHS), randomness.fold_in(keys[0], 1))
     epsilon = 1 - float(model.training_step) / model.sampling_decay_steps
     growth = 1.0
     if model.placement_growth_steps is not None:

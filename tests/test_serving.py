@@ -61,7 +61,7 @@ def classifier(kind="lstm", characters=False, **options):
         model = ak.AuxiliaryClassifier(rnn=rnn, supervised_truncation=5, auxiliary=[task], **common)
     model.build((None, None) if characters else (None, None, 1))
     rng = np.random.default_rng(3)
-    for weight in model.inference_layers()[-1].weights:
+    for weight in model.readout.weights:
         weight.assign(rng.normal(size=weight.shape))
     return model
 
@@ -194,7 +194,7 @@ def test_the_classifier_alone_is_exported(tmp_path):
     model = classifier()
     loaded = exported(model, tmp_path)
     count = {v.name: int(np.prod(v.shape)) for v in loaded.variables if "seed" not in v.name}
-    used = [w for layer in model.inference_layers() for w in layer.trainable_weights]
+    used = model.model.trainable_weights
     assert sum(count.values()) == sum(int(np.prod(w.shape)) for w in used)
     assert sum(count.values()) < sum(int(np.prod(w.shape)) for w in model.trainable_weights)
     graph = (tmp_path / "exported" / "saved_model.pb").read_bytes()

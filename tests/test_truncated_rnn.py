@@ -6,8 +6,9 @@ import pytest
 import tensorflow as tf
 
 import aux_keras as ak
-from aux_keras.layers import lstm_scan, recurrence
-from aux_keras.layers.truncated_rnn import states_at
+from aux_keras.scan import lstm_gradient, recurrence
+from aux_keras.scan.rows import map_rows
+from aux_keras.scan.windows import states_at
 
 TIME = 150
 
@@ -40,10 +41,10 @@ def test_counts_steps_exactly(truncation):
     x = tf.reshape(tf.range(1.0, 2 * TIME + 1), (2, TIME, 1))
     lengths = tf.constant([TIME, 66])
     with tf.GradientTape() as tape:
-        output = layer(x, lengths=lengths, training=True)
+        output = layer(x, mask=tf.sequence_mask(lengths, TIME), training=True)
         total = tf.reduce_sum(output / tf.gather(x, lengths - 1, axis=1, batch_dims=1))
     assert output[:, 0].numpy().tolist() == [TIME * x[0, -1, 0], 66 * x[1, 65, 0]]
-    gradient = tape.gradient(total, layer.rnn.scale)
+    gradient = tape.gradient(total, layer.cell.scale)
     through = [t if truncation is None else min(t, truncation) for t in (TIME, 66)]
     assert (0 if gradient is None else float(gradient)) == sum(through)
 
@@ -58,7 +59,7 @@ def test_forward_is_that_of_keras(rnn, truncation, training):
     layer, x = ak.TruncatedRNN(rnn(6), truncation), tokens()
     lengths = tf.constant([TIME, 1, 65])
     mask = tf.sequence_mask(lengths, TIME)
-    got = layer(x, lengths=lengths, training=training)
+    got = layer(x, mask=tf.sequence_mask(lengths, TIME), training=training)
     np.testing.assert_allclose(got, layer.rnn(x, mask=mask), rtol=1e-5, atol=1e-6)
 
 
@@ -69,7 +70,7 @@ def test_gradient_ends_exactly_at_the_horizon(rnn, truncation):
     lengths = tf.constant([TIME, 80, 75])
     with tf.GradientTape() as tape:
         tape.watch(x)
-        loss = tf.reduce_sum(layer(x, lengths=lengths, training=True) ** 2)
+        loss = tf.reduce_sum(layer(x, mask=tf.sequence_mask(lengths, TIME), training=True) ** 2)
     norms = np.linalg.norm(tf.convert_to_tensor(tape.gradient(loss, x)), axis=-1)
     for b, length in enumerate(lengths.numpy()):
         inside = np.zeros(TIME, bool)
@@ -102,7 +103,7 @@ def test_truncation_at_the_length_is_none(rnn):
 )
 def test_compiled_lstm_equals_the_cell(time, rows):
     """Two implementations of one interface: states, cuts and gradients agree."""
-    assert lstm_scan.PRODUCT_ROWS // 60 == 4 and lstm_scan.PRODUCT_ROWS < 300
+    assert lstm_gradient.PRODUCT_ROWS // 60 == 4 and lstm_gradient.PRODUCT_ROWS < 300
     cell, x = keras.layers.LSTMCell(6), tokens(rows, time)
     embedding = ak.TokenEmbedding(4)
     embedding.build((None, 2))
@@ -139,14 +140,14 @@ def test_collected_states_are_those_of_single_steps(time, rows):
         for compiled in (False, True):
             collect = tf.function(encoder.collect, jit_compile=compiled)
             for count in {0, 1, time - 1, time}:
-                got = collect(encoder.inputs(x), tf.fill((rows, 2), count))[0]
+                got = collect(encoder.inputs(x), encoder.first(rows), tf.fill((rows, 2), count))[0]
                 np.testing.assert_allclose(got[:, 1], wanted[count], rtol=1e-5, atol=1e-6)
 
 
 def test_blocks_of_rows_change_nothing():
     x = tokens(batch=7)
-    whole = recurrence.map_rows(lambda r: (r * 2, [r[:, 0]]), x, blocks=1)
-    blocks = recurrence.map_rows(lambda r: (r * 2, [r[:, 0]]), x, blocks=3, least=1)
+    whole = map_rows(lambda r: (r * 2, [r[:, 0]]), x, blocks=1)
+    blocks = map_rows(lambda r: (r * 2, [r[:, 0]]), x, blocks=3, least=1)
     for one, other in zip(tf.nest.flatten(whole), tf.nest.flatten(blocks)):
         np.testing.assert_array_equal(one, other)
 
@@ -157,19 +158,6 @@ def test_bad_truncation_is_named(truncation):
         ak.TruncatedRNN(keras.layers.LSTM(3), truncation)
 
 
-@pytest.mark.parametrize(
-    ("rnn", "message"),
-    [
-        (lambda: keras.layers.Dense(3), "`rnn` must be a Keras RNN layer"),
-        (lambda: keras.layers.LSTM(3, dropout=0.1), "`rnn` must not set `dropout`"),
-        (lambda: keras.layers.GRU(3, go_backwards=True), "`rnn` must not set `go_backwards`"),
-        (lambda: keras.layers.GRU(3, stateful=True), "`rnn` must not set `stateful`"),
-        (
-            lambda: keras.layers.LSTM(3, return_sequences=True),
-            "`rnn` must not set `return_sequences`",
-        ),
-    ],
-)
-def test_refused_rnns(rnn, message):
-    with pytest.raises(ValueError, match=message):
-        ak.TruncatedRNN(rnn(), 3)
+def test_what_is_no_rnn_is_refused():
+    with pytest.raises(ValueError, match="`rnn` must be a Keras RNN layer"):
+        ak.TruncatedRNN(keras.layers.Dense(3), 3)

@@ -3,8 +3,8 @@
 import keras
 import tensorflow as tf
 
-from aux_keras.layers import randomness
-from aux_keras.layers.arguments import check_positive, check_rate
+from aux_keras import randomness
+from aux_keras.arguments import check_positive, check_rate
 
 
 def dense(inputs, kernel, bias):
@@ -109,7 +109,7 @@ class DropConnectDense(keras.layers.Layer):
 
     def call(self, inputs, training=False, drop_mask=None):
         if training and drop_mask is None and self.rate:
-            key = tf.cast(self.seed_generator.next(), tf.int32)
+            key = randomness.next_key(self.seed_generator)
             drop_mask = self.draw_mask(tf.shape(inputs)[0], key)
         bias = tf.cast(self.bias, self.compute_dtype)
         return drop_connect(inputs, self.masked_kernel(drop_mask), bias)

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from aux_keras.layers.arguments import check_positive
+from aux_keras.arguments import check_positive
 
 
 @keras.saving.register_keras_serializable("aux_keras")

@@ -1,101 +1,269 @@
 """Truncated back-propagation (sections 3, 4.1, 5.1) around any Keras RNN."""
 
+from typing import NamedTuple
+
 import keras
 import tensorflow as tf
 
-from aux_keras.layers import recurrence
-from aux_keras.layers.arguments import check_truncation, is_cell, revive
-from aux_keras.layers.padding import valid_lengths
+from aux_keras import randomness
+from aux_keras.arguments import check_truncation, is_cell, revive
 from aux_keras.layers.token_embedding import TokenEmbedding
+from aux_keras.padding import expand_steps, valid_steps
+from aux_keras.scan import recompute, recurrence, windows
+from aux_keras.scan.cell_dropout import has_dropout
+from aux_keras.scan.rows import map_rows
+
+
+class Sequences(NamedTuple):
+    """Sequences as the recurrence reads them: valid steps first, in order of reading.
+
+    `tokens`: `(batch, time, features)`, or characters `(batch, time)`. `lengths`: `(batch,)`
+    int32. `first`: the record before the first step. `mask`: `(batch, time)` bool in order
+    of reading, or None. `key`: `(2,)` int32, of dropout inside the cell, or None.
+    """
+
+    tokens: tf.Tensor
+    lengths: tf.Tensor
+    first: tuple
+    mask: tf.Tensor | None
+    key: tf.Tensor | None
 
 
 @keras.saving.register_keras_serializable("aux_keras")
 class TruncatedRNN(keras.layers.Layer):
-    """Reads sequences with any Keras RNN and back-propagates through the last steps only.
+    """A Keras RNN layer whose gradient passes through few time steps.
 
-    The gradient of the output passes through the last `truncation` steps of each
-    sequence's own valid part; the state before them is a constant. Steps outside that
-    window are run forward only and leave nothing behind, so that the memory of a
-    training step does not grow with the sequence. The forward values are those of the
-    RNN itself. Without `training=True` everything is a constant and nothing is kept.
+    It takes and returns what the RNN layer does, with the same values, in training and
+    inference: masks, states, sequences. What differs is the gradient, and the memory of a
+    training step:
+
+    - `return_sequences=False`: the gradient passes through the last `truncation` valid steps
+      of each sequence; the state before them is a constant. Memory is that of these steps.
+    - `return_sequences=True`: the state becomes a constant every `truncation` valid steps.
+      Back-propagation runs these stretches again one by one; beside inputs and outputs it keeps
+      one of them, and one state for each.
+
+    Masked steps are passed over, wherever they are, and do not count.
 
     Args:
-        rnn: `keras.layers.LSTM`, `GRU`, `SimpleRNN`, `RNN(cell)`, or a cell. Dropout
-            inside the cell, `stateful`, `go_backwards`, `return_sequences` and
-            `return_state` are refused.
+        rnn: `keras.layers.LSTM`, `GRU`, `SimpleRNN` or `RNN`, or a cell, for
+            `keras.layers.RNN(cell)`.
         truncation: int, time steps; None for full back-propagation, 0 for no gradient.
-        embedding: `TokenEmbedding` through which the tokens are read, or None.
+        embedding: `TokenEmbedding` through which the sequences are read, or None. Composed into
+            the LSTM's kernel, it is faster than an embedding before the layer.
+        return_sequences, return_state, go_backwards, stateful, zero_output_for_mask: bool, as in
+            `keras.layers.RNN`; by default those of `rnn`.
+        seed: int, of dropout inside the cell: masks are drawn once per call.
 
     Call arguments:
-        tokens: `(batch, time, features)`, or characters `(batch, time)`.
-        lengths: `(batch,)` int, valid tokens of each sequence, by default all.
-        training: bool.
+        sequences: `(batch, time, features)`, or characters `(batch, time)`.
+        initial_state: list of `(batch, units)`, by default zeros; gradient reaches it through
+            the first `truncation` steps.
+        mask: `(batch, time)` bool, valid steps.
+        training: bool, whether dropout inside the cell drops.
 
     Returns:
-        `(batch, units)`, the output at the last valid step.
+        `(batch, units)`, the output of the last valid step, or `(batch, time, units)`; with
+        `return_state` a tuple of this and the states after the last valid step.
 
     Raises:
-        ValueError: on a negative or fractional truncation, or an RNN as refused above.
+        ValueError: on a negative or fractional truncation, or what is no RNN.
 
     Example:
         >>> layer = TruncatedRNN(keras.layers.LSTM(128), truncation=300)
         >>> layer(np.zeros((2, 784, 1))).shape
         TensorShape([2, 128])
+        >>> layer = TruncatedRNN(keras.layers.GRU(8, return_sequences=True), truncation=10)
+        >>> keras.layers.Bidirectional(layer)(np.zeros((2, 50, 1))).shape
+        TensorShape([2, 50, 16])
 
     Reference: Trinh et al. 2018, sections 3 and 4.1.
     """
 
-    def __init__(self, rnn, truncation, embedding=None, **kwargs):
+    def __init__(
+        self, rnn, truncation, embedding=None, return_sequences=None, return_state=None,
+        go_backwards=None, stateful=None, zero_output_for_mask=None, seed=None, **kwargs,
+    ):  # fmt: skip
         super().__init__(**kwargs)
         check_cell(rnn)
-        for name in ("return_sequences", "return_state"):
-            if getattr(rnn, name, False):
-                raise ValueError(
-                    f"`rnn` must not set `{name}`: the output is that of the last valid step "
-                    f"alone. Received: rnn={rnn!r}"
-                )
-        self.truncation = check_truncation("truncation", truncation)
-        self.rnn = rnn
+        if not isinstance(rnn, keras.layers.RNN):
+            rnn = keras.layers.RNN(rnn, dtype=rnn.dtype_policy, name="rnn")
+        given = {
+            "return_sequences": return_sequences, "return_state": return_state,
+            "go_backwards": go_backwards, "stateful": stateful,
+            "zero_output_for_mask": zero_output_for_mask,
+        }  # fmt: skip
+        for name, value in given.items():
+            if value is not None:
+                setattr(rnn, name, value)
         if embedding is not None and not isinstance(embedding, TokenEmbedding):
             raise ValueError(
-                "`embedding` must be an aux_keras.TokenEmbedding, or None. "
+                "`embedding` must be an aux_keras.layers.TokenEmbedding, or None. "
                 f"Received: embedding={embedding!r}"
             )
+        self.rnn = rnn
+        self.truncation = check_truncation("truncation", truncation)
         self.embedding = embedding
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.supports_masking = True
 
     @property
     def cell(self):
         """The recurrent cell."""
-        return check_cell(self.rnn)
+        return self.rnn.cell
 
-    def build(self, tokens_shape):
-        features = tokens_shape[-1]
+    @property
+    def return_sequences(self):
+        return self.rnn.return_sequences
+
+    @property
+    def return_state(self):
+        return self.rnn.return_state
+
+    @property
+    def go_backwards(self):
+        return self.rnn.go_backwards
+
+    @property
+    def stateful(self):
+        return self.rnn.stateful
+
+    @property
+    def zero_output_for_mask(self):
+        return self.rnn.zero_output_for_mask
+
+    @zero_output_for_mask.setter
+    def zero_output_for_mask(self, value):  # keras.layers.Bidirectional sets it
+        self.rnn.zero_output_for_mask = value
+
+    @property
+    def states(self):
+        """The variables that a stateful layer carries on; None before it is built."""
+        return self.rnn.states
+
+    def reset_state(self):
+        """Makes the carried state zero."""
+        for variable in keras.tree.flatten(self.states or []):  # Keras fails where it is nested
+            variable.assign(tf.zeros_like(variable))
+
+    def build(self, sequences_shape, initial_state_shape=None):
+        features = sequences_shape[-1]
         if self.embedding is not None:
             if not self.embedding.built:
                 self.embedding.build((None, None, features))
             features = self.embedding.units
-        if not self.rnn.built:
-            time = () if self.rnn is self.cell else (None,)
-            self.rnn.build((None, *time, features))
+        if not self.rnn.built or (self.stateful and self.states is None):
+            self.rnn.build((sequences_shape[0], None, features))
+            self.rnn.built = True
         self.built = True
 
-    def call(self, tokens, lengths=None, training=False):
-        tokens = tf.convert_to_tensor(tokens)
-        counts = valid_lengths(tokens, lengths)[:, None]
-        truncation = self.truncation if training else 0
-        encoder = self.recurrence()
+    def call(self, sequences, initial_state=None, mask=None, training=False):
+        given = self.prepare(sequences, initial_state, mask, training)
+        run = self.every_output if self.return_sequences else self.last_output
+        return self.finish(given, *map_rows(
+            lambda *rows: run(given.key, training, *rows),
+            given.tokens, given.lengths, given.first,
+        ))  # fmt: skip
 
-        def last_output(tokens, counts):
-            return states_at(encoder, tokens, [(counts, truncation)])[0][0][:, 0]
+    def prepare(self, sequences, initial_state=None, mask=None, training=False):
+        """The arguments of a call as `Sequences`."""
+        tokens = tf.convert_to_tensor(sequences)
+        if self.go_backwards:
+            tokens = tf.reverse(tokens, [1])
+            mask = mask if mask is None else tf.reverse(tf.convert_to_tensor(mask), [1])
+        tokens, lengths = valid_steps(tokens, mask)
+        key = None
+        if training and has_dropout(self.cell):
+            key = randomness.next_key(self.seed_generator)
+        encoder = self.recurrence(training, key)
+        if initial_state is None and self.stateful:
+            initial_state = self.states
+            size, expected = tokens.shape[0], keras.tree.flatten(initial_state)[0].shape[0]
+            if size not in (None, expected):
+                raise ValueError(
+                    f"`sequences` must have the batch size {expected} that the stateful layer was "
+                    f"built for. Received: batch size {size}"
+                )
+        if initial_state is None:
+            first = encoder.first(tf.shape(tokens)[0])
+        else:
+            states = map(tf.convert_to_tensor, keras.tree.flatten(initial_state))
+            first = encoder.from_states([tf.cast(s, self.compute_dtype) for s in states])
+        return Sequences(tokens, lengths, first, mask, key)
 
-        return recurrence.map_rows(last_output, tokens, counts)
+    def last_output(self, key, training, tokens, lengths, first):
+        """The last output `(batch, units)` and the record after the last step."""
 
-    def recurrence(self):
+        def run(truncation):
+            def record(tokens, first):
+                encoder, requests = self.recurrence(training, key), [(lengths[:, None], truncation)]
+                (record,) = windows.states_at(encoder, tokens, requests, first)
+                return tuple(part[:, 0] for part in record)
+
+            return record
+
+        if training or self.truncation == 0:
+            record = run(self.truncation)(tokens, first)
+        else:  # nothing is kept for a gradient that in inference hardly anyone asks for
+            record = recompute.rerun_for_gradient(
+                run(0), run(self.truncation), self.recurrent_weights, (tokens, first)
+            )
+        return record[0], record
+
+    def every_output(self, key, training, tokens, lengths, first):
+        """Outputs of all steps, `(batch, time, units)`, and the record after the last."""
+
+        def make():
+            return self.recurrence(training, key)
+
+        encoder = make()
+        inputs, time = encoder.inputs(tokens), tokens.shape[1]
+        if self.truncation:
+            outputs, *last = recompute.run_in_chunks(
+                make, self.recurrent_weights, inputs, first, lengths, self.truncation
+            )
+        else:
+            outputs, *last = encoder.scan(inputs, first, lengths, self.truncation, "both")
+        outputs = tf.transpose(outputs, (1, 0, 2))[:, : time or tf.shape(tokens)[1]]
+        return outputs, tuple(last)
+
+    def finish(self, given, outputs, last):
+        """What a call returns.
+
+        Args:
+            given: `Sequences`.
+            outputs: the last ones `(batch, units)`, or all `(batch, time, units)`.
+            last: the record after each sequence's last step.
+        """
+        states = self.recurrence(key=given.key).states(last)
+        if self.stateful:
+            for variable, state in zip(keras.tree.flatten(self.states), states):
+                variable.assign(tf.stop_gradient(state))
+        if self.return_sequences:
+            output = expand_steps(outputs, given.mask, self.zero_output_for_mask)
+        else:  # as Keras: without a valid step there is no output, but there is a state
+            output = tf.where(given.lengths[:, None] > 0, outputs, tf.zeros_like(outputs))
+        if self.return_state:
+            return output, *keras.tree.pack_sequence_as(self.rnn.state_size, list(states))
+        return output
+
+    @property
+    def recurrent_weights(self):
+        """All weights that a step reads."""
+        return [*self.rnn.weights, *(self.embedding.weights if self.embedding else [])]
+
+    def recurrence(self, training=False, key=None):
         """The cell and embedding as they are now, ready to be unrolled."""
-        return recurrence.make_recurrence(self.cell, self.embedding, self.compute_dtype)
+        return recurrence.make_recurrence(
+            self.cell, self.embedding, self.compute_dtype, training, key
+        )
 
-    def compute_output_shape(self, tokens_shape, lengths_shape=None):
-        return (tokens_shape[0], self.cell.output_size)
+    def compute_output_shape(self, sequences_shape, initial_state_shape=None):
+        return self.rnn.compute_output_shape(tuple(sequences_shape))
+
+    def compute_mask(self, sequences, mask=None):
+        return self.rnn.compute_mask(sequences, mask)
 
     def get_config(self):
         return {
@@ -103,6 +271,7 @@ class TruncatedRNN(keras.layers.Layer):
             "rnn": keras.saving.serialize_keras_object(self.rnn),
             "truncation": self.truncation,
             "embedding": keras.saving.serialize_keras_object(self.embedding),
+            "seed": self.seed,
         }
 
     @classmethod
@@ -110,11 +279,13 @@ class TruncatedRNN(keras.layers.Layer):
         return cls(**revive(config, "rnn", "embedding"))
 
 
-REFUSED = ("go_backwards", "stateful", "dropout", "recurrent_dropout")
+def check_cell(rnn, refused=()):
+    """The cell of an RNN layer, or the cell itself.
 
-
-def check_cell(rnn, refused=REFUSED):
-    """The cell of an RNN layer, or the cell itself; refuses what cannot be truncated."""
+    Args:
+        rnn: Keras RNN layer or cell.
+        refused: names of options that must not be set.
+    """
     cell = rnn.cell if isinstance(rnn, keras.layers.RNN) else rnn
     if not is_cell(cell):
         raise ValueError(
@@ -122,120 +293,6 @@ def check_cell(rnn, refused=REFUSED):
             f"Keras RNN cell. Received: rnn={rnn!r}"
         )
     for name in refused:
-        if getattr(rnn, name, False) or getattr(cell, name, False):
-            raise ValueError(
-                f"`rnn` must not set `{name}`: a window of back-propagation must repeat what "
-                f"the forward run computed. Received: rnn={rnn!r}"
-            )
+        if getattr(rnn, name, False):
+            raise ValueError(f"`rnn` must not set `{name}`. Received: rnn={rnn!r}")
     return cell
-
-
-def states_at(encoder, tokens, requests):
-    """Records after given numbers of tokens, each with its own horizon of gradient.
-
-    One forward run gives the constant states in which windows start; every window is
-    then run again with gradient, as a row of its own, so that windows that overlap do
-    not see each other. Windows of one truncation run together, whoever asked for them.
-
-    Args:
-        encoder: a recurrence.
-        tokens: `(rows, time, features)`, or characters `(rows, time)`.
-        requests: list of `(counts, truncation)`: `(rows, anchors)` int32 numbers of
-            tokens read, and through how many of the last of them gradient passes. Or None.
-
-    Returns:
-        list of records with tensors `(rows, anchors, width)`, one per request; or None.
-    """
-    counts_by_truncation = {}
-    for counts, truncation in filter(None, requests):
-        counts_by_truncation.setdefault(truncation, []).append(counts)
-    merged = [(tf.concat(counts, axis=1), k) for k, counts in counts_by_truncation.items()]
-    records = _states_at(encoder, tokens, merged) if merged else []
-    found = {
-        k: iter(split_record(record, counts))
-        for (k, counts), record in zip(counts_by_truncation.items(), records)
-    }
-    return [request and next(found[request[1]]) for request in requests]
-
-
-def _states_at(encoder, tokens, requests):
-    """`states_at` for one or more requests, no two of the same truncation."""
-    starts = [tf.maximum(counts - (k or 0), 0) for counts, k in requests]
-    befores = constant_or_full(encoder, tokens, requests, starts)
-    return [
-        window(encoder, tokens, start, counts - start, before, k) if k else before
-        for (counts, k), start, before in zip(requests, starts, befores)
-    ]
-
-
-def constant_or_full(encoder, tokens, requests, starts):
-    """Records at the starts: constants, or with all gradients where truncation is None."""
-    time, truncations = tokens.shape[1] or tf.shape(tokens)[1], [k for _, k in requests]
-    inputs, counts = encoder.inputs(tokens), tf.concat(starts, axis=1)
-    rows = tf.shape(tokens)[0]
-    first = encoder.first(rows)
-    if None in truncations:
-        steps = encoder.scan(inputs, first, tf.fill([rows], time))
-        records = recurrence.at_counts(first, steps, counts)
-    else:  # no window starts behind `time - min(K)`; XLA cannot compile a run of no steps
-        needed = time - min(truncations)
-        needed = max(needed, 1) if isinstance(needed, int) else tf.maximum(needed, 1)
-        records = encoder.collect(inputs[:needed], counts)
-    return [
-        record if k is None else constant(record, start, first, k)
-        for record, start, k in zip(split_record(records, starts), starts, truncations)
-    ]
-
-
-def split_record(record, counts):
-    """One record for each of `counts`, of a record of all their anchors in a row."""
-    parts = [tf.split(r, [c.shape[1] for c in counts], axis=1) for r in record]
-    return list(zip(*parts))
-
-
-def constant(record, counts, first, truncation):
-    """The record as a constant, unless a window starts from the first one: that may be trained."""
-    record = tuple(map(tf.stop_gradient, record))
-    if truncation == 0:
-        return record
-    return tuple(tf.where(counts[..., None] > 0, r, f[:, None]) for r, f in zip(record, first))
-
-
-def window(encoder, tokens, start, lengths, before, truncation):
-    """Runs `lengths` tokens from `start` on, with gradient.
-
-    Args:
-        encoder: a recurrence.
-        tokens: `(rows, time, features)`, or characters `(rows, time)`.
-        start: `(rows, anchors)` int32, tokens read before.
-        lengths: `(rows, anchors)` int32, at most `truncation`.
-        before: record at `start`, tensors `(rows, anchors, width)`.
-        truncation: int.
-
-    Returns:
-        record after `start + lengths` tokens, tensors `(rows, anchors, width)`.
-    """
-    time, anchors = tokens.shape[1] or tf.shape(tokens)[1], start.shape[1]
-    steps = min(truncation, time) if isinstance(time, int) else tf.minimum(truncation, time)
-    positions = tf.minimum(start[..., None] + tf.range(steps), time - 1)
-    tokens = tf.gather(tokens, positions, axis=1, batch_dims=1)
-    record = encoder.scan(
-        encoder.inputs(merge_anchors(tokens)),
-        tuple(map(merge_anchors, before)),
-        merge_anchors(lengths),
-        returns="last",
-    )
-    return tuple(split_anchors(r, anchors) for r in record)
-
-
-def merge_anchors(tensor):
-    """`(rows, anchors, ...)` to `(rows * anchors, ...)`."""
-    rows, anchors, *rest = tensor.shape
-    rest = [tf.shape(tensor)[i + 2] if d is None else d for i, d in enumerate(rest)]
-    return tf.reshape(tensor, [-1 if rows is None else rows * anchors, *rest])
-
-
-def split_anchors(tensor, anchors):
-    """`(rows * anchors, width)` to `(rows, anchors, width)`."""
-    rows = tensor.shape[0]
-    return tf.reshape(tensor, [-1 if rows is None else rows // anchors, anchors, tensor.shape[-1]])

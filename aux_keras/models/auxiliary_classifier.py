@@ -1,29 +1,21 @@
 """The model of the paper: a truncated RNN, a classifier, and any auxiliary losses."""
 
 import keras
-import tensorflow as tf
 
-from aux_keras.layers import randomness
-from aux_keras.layers.arguments import check_truncation, revive
+from aux_keras.arguments import check_truncation, revive
 from aux_keras.layers.truncated_rnn import TruncatedRNN
-from aux_keras.models import input_checks
-from aux_keras.models.auxiliary_training import AuxiliaryTraining
-from aux_keras.models.memory_gap import Reading
 from aux_keras.models.sequence_classifier import SequenceClassifier
 
 
 @keras.saving.register_keras_serializable("aux_keras")
-class AuxiliaryClassifier(AuxiliaryTraining, SequenceClassifier):
+class AuxiliaryClassifier(SequenceClassifier):
     """Classifies sequences with an RNN that auxiliary losses teach to remember.
 
-    Training minimizes `supervised + auxiliary_weight * auxiliary` (section 3.3), with
-    every loss back-propagated through its own few steps of the RNN only. Inference is
-    the RNN and the classifier alone. It trains like any Keras model: `compile`,
-    `pretrain` (optional), `fit`. `sample_weight` and `class_weight` weigh the supervised
-    loss; the auxiliary losses need no label and take every sequence alike.
-
-    All randomness is a function of (`seed`, `training_step`, replica), and
-    `training_step` is saved with the weights and counts over all phases.
+    An `AuxiliaryModel` around the paper's network: a `TruncatedRNN` that reads the tokens
+    through their embedding, a hidden layer, a DropConnect layer. Inference is the network
+    alone. It trains like any Keras model: `compile`, `pretrain` (optional), `fit`.
+    `sample_weight` and `class_weight` weigh the supervised loss; the auxiliary losses need no
+    label and take every sequence alike.
 
     Args:
         classes: int, number of classes.
@@ -39,9 +31,9 @@ class AuxiliaryClassifier(AuxiliaryTraining, SequenceClassifier):
         sampling_decay_steps: int, training steps in which the decoders go from true
             tokens to their own outputs; None to feed true tokens always. A fifth of all
             training steps, as in the paper, suits a run of any length.
-        **kwargs: `placement_growth_steps`, `memory_gap`, see `AuxiliaryTraining`; `drop_per`,
-            `output_initializer`, `seed`, `preprocessing`, see `SequenceClassifier`; `name` and
-            `dtype`, see `keras.Model`.
+        **kwargs: `placement_growth_steps`, `memory_gap`, `seed`, `name`, see `AuxiliaryModel`;
+            `drop_per`, `output_initializer`, `activation`, `preprocessing`, see
+            `SequenceClassifier`; `dtype`, see `keras.Model`.
 
     Call arguments:
         inputs: `(batch, time, features)`, or `(batch, time)` integers below the vocabulary
@@ -53,7 +45,7 @@ class AuxiliaryClassifier(AuxiliaryTraining, SequenceClassifier):
         `(batch, classes)` float32 probabilities.
 
     Raises:
-        ValueError: on arguments or shapes outside what is said above.
+        ValueError: if an argument or a shape is outside its documented range.
 
     Example:
         >>> model = AuxiliaryClassifier(
@@ -68,68 +60,22 @@ class AuxiliaryClassifier(AuxiliaryTraining, SequenceClassifier):
 
     def __init__(
         self, classes, rnn, supervised_truncation, classifier_units, drop_rate, embedding=None,
-        auxiliary=(), auxiliary_weight=1.0, sampling_decay_steps=None, **kwargs,
+        auxiliary=(), auxiliary_weight=1.0, sampling_decay_steps=None, dtype=None, **kwargs,
     ):  # fmt: skip
-        super().__init__(
-            classes, classifier_units, drop_rate, auxiliary=auxiliary,
-            auxiliary_weight=auxiliary_weight, sampling_decay_steps=sampling_decay_steps, **kwargs,
-        )  # fmt: skip
         check_truncation("supervised_truncation", supervised_truncation)
-        self.encoder = TruncatedRNN(
-            rnn, supervised_truncation, embedding, dtype=self.dtype_policy, name="encoder"
-        )
-
-    @property
-    def embedding(self):
-        """The `TokenEmbedding` that the RNN and the decoders share, or None."""
-        return self.encoder.embedding
-
-    def build(self, inputs_shape):
-        input_checks.check_shapes(inputs_shape, self.vocabulary)
-        ragged = isinstance(inputs_shape, dict)
-        tokens_shape = inputs_shape["tokens"] if ragged else inputs_shape
-        if not ragged:
-            input_checks.check_segments(self.auxiliary, tokens_shape[1])
-        cell, embedding = self.encoder.cell, self.embedding
-        self.features = None if self.vocabulary else tokens_shape[-1]
-        self.encoder.build(tokens_shape)
-        self.build_classifier(cell.output_size)
-        for task in self.auxiliary:
-            task.build_task(
-                self.vocabulary or tokens_shape[-1], tf.nest.flatten(cell.state_size),
-                cell.output_size, None if embedding is None else embedding.units,
-                characters=self.vocabulary is not None,
-            )  # fmt: skip
-        self.built = True
-
-    def inference_layers(self):
-        return [self.encoder, *self.head]
-
-    def recurrent_weights(self):
-        return self.encoder.rnn.weights
-
-    def call(self, inputs, training=False):
-        tokens, lengths = input_checks.split_inputs(inputs)
-        return self.classify(self.encoder(tokens, lengths, training=training), training)
-
-    def forward(self, inputs, key, training):
-        """One pass for all losses, with draws from `key`, `(2,)` int32.
-
-        Returns:
-            `(probabilities, auxiliary)`: `(batch, classes)`, None while pretraining; and
-            `Losses` per task.
-        """
-        reading = self.reading(inputs)
-        ends = False if self.pretraining else self.encoder.truncation
-        features, auxiliary = self.run_tasks(reading, key, training, ends)
-        head_key = randomness.fold_in(key, 0)
-        return self.classify(*features, training, head_key) if features else None, auxiliary
-
-    def reading(self, inputs):
-        """See `Reading`."""
-        self.ensure_built(inputs)
-        tokens, lengths = input_checks.split_inputs(inputs)
-        return Reading(self.encoder.recurrence(), self.embedding, tokens, tokens, lengths)
+        for name in ("return_sequences", "return_state"):
+            if getattr(rnn, name, False):
+                raise ValueError(
+                    f"`rnn` must not set `{name}`: the classifier reads the last output alone. For "
+                    "another network, put a TruncatedRNN into a Keras model and AuxiliaryModel "
+                    f"around it. Received: rnn={rnn!r}"
+                )
+        encoder = TruncatedRNN(rnn, supervised_truncation, embedding, dtype=dtype, name="encoder")
+        super().__init__(
+            classes, encoder, classifier_units, drop_rate, auxiliary=auxiliary,
+            auxiliary_weight=auxiliary_weight, sampling_decay_steps=sampling_decay_steps,
+            dtype=dtype, **kwargs,
+        )  # fmt: skip
 
     def get_config(self):
         encoder = self.encoder.get_config()

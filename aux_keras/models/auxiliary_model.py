@@ -1,41 +1,50 @@
-"""The auxiliary losses on any Keras model that has a recurrent layer in it."""
-
-import contextlib
+"""The one model with auxiliary losses: around any Keras model with a recurrent layer in it."""
 
 import keras
 import tensorflow as tf
 
-from aux_keras.layers.arguments import revive
-from aux_keras.layers.auxiliary_task import AuxiliaryTask
-from aux_keras.layers.padding import valid_lengths
-from aux_keras.layers.recurrence import make_recurrence
-from aux_keras.layers.token_embedding import TokenEmbedding
-from aux_keras.layers.truncated_rnn import check_cell
-from aux_keras.models import input_checks
-from aux_keras.models.auxiliary_training import AuxiliaryTraining
-from aux_keras.models.memory_gap import Reading
+from aux_keras import randomness
+from aux_keras.arguments import check_integer, revive
+from aux_keras.losses.objective import normalized_auxiliary_loss
+from aux_keras.losses.reconstruction import Reconstruction
+from aux_keras.losses.scheduled_sampling import teacher_probability
+from aux_keras.models import input_checks, loss_runs, observation
+from aux_keras.models.memory_gap import MemoryGap, gaps_of, recall
+from aux_keras.models.pretraining import pretrain
+from aux_keras.models.reconstruct import reconstruct
+
+TRAINING, EVALUATION = 0, 1  # first component of a key: draws of the two never coincide
 
 
 @keras.saving.register_keras_serializable("aux_keras")
-class AuxiliaryModel(AuxiliaryTraining):
+class AuxiliaryModel(keras.Model):
     """Trains a Keras model with auxiliary losses at one of its recurrent layers.
 
-    The model is not rewritten: what it returns, its own loss with full back-propagation, its
-    dropout and its weights stay as they are, and it can be used alone at any time. At every
-    training step the sequence that goes into the layer is observed; the layer reads it again
-    up to random anchors, with gradient through the `truncation` steps before them, and the
-    auxiliary losses reconstruct or predict the model's input tokens there. Dropout inside the
-    recurrent cell is left out of that second reading.
+    Training minimizes `supervised + auxiliary_weight * auxiliary` (section 3.3). The model is
+    not rewritten: what it returns, its dropout and its weights stay as they are, and it can be
+    used alone at any time. The sequence that goes into the recurrent layer is observed, and the
+    auxiliary losses reconstruct or predict the model's input tokens from the layer's state at
+    random anchors, with gradient through the `truncation` steps before each.
+
+    If the layer is a `TruncatedRNN`, its own gradient is truncated too, and one forward run
+    serves its output and all anchors. Any other Keras RNN layer keeps its full
+    back-propagation and reads the sequence a second time; dropout inside its cell is
+    left out of that second reading.
 
     What the layer reads must have a time step for every token. If layers before it see the
     future (a bidirectional one, a centred convolution), prediction has little to predict.
 
+    All draws of ours are functions of (`seed`, `training_step`, replica), and `training_step` is
+    saved with the weights and counts over all phases.
+
     Args:
-        model: a built functional, sequential or subclassed `keras.Model`. Its inputs are
+        model: a functional, sequential or subclassed `keras.Model`. Its inputs are
             tokens `(batch, time, features)`, or characters `(batch, time)`, which then go
-            through a `keras.layers.Embedding` that the decoders share. Time steps that the
-            recurrent layer is told to mask, before or behind, are left out.
-        auxiliary: list of `Reconstruction` and `Prediction`, with distinct names.
+            through a `keras.layers.Embedding` or a `TruncatedRNN`'s `TokenEmbedding` that the
+            decoders share. Masked time steps are left out, wherever they are.
+        auxiliary: list of auxiliary losses with distinct names; without any, `model` needs no
+            recurrent layer. `LanguageModel` and `SequenceAutoencoder` need a `TruncatedRNN`
+            that reads the tokens.
         rnn: name of the recurrent layer, by default the only one; of a `Bidirectional` layer
             the one that reads forward is meant.
         embedding: name of the characters' `keras.layers.Embedding`, by default the only one.
@@ -43,21 +52,25 @@ class AuxiliaryModel(AuxiliaryTraining):
         auxiliary_weight: float; with 0 the auxiliary losses are used by `pretrain` alone.
         sampling_decay_steps: int, training steps in which the decoders go from true
             tokens to their own outputs; None to feed true tokens always.
-        **kwargs: `placement_growth_steps`, `memory_gap`, see `AuxiliaryTraining`; `seed`, see
-            `ClockedModel`; `name` and `dtype`, see `keras.Model`.
+        placement_growth_steps: int, training steps in which the placement `"curriculum"`
+            goes from `"immediate"` to `"past_or_spill"`.
+        memory_gap: bool, whether evaluations log the memory gap of every loss.
+        seed: int.
+        **kwargs: `name` and `dtype`, see `keras.Model`.
 
     Call arguments, Returns: those of the model.
 
     Raises:
-        ValueError: if the layers or the tokens cannot be found, or do not fit together.
+        ValueError: if the layers or the tokens cannot be found, or do not fit together; on what
+            is no list of new losses, or a curriculum without its number of steps.
 
     Example:
-        >>> model = keras.Sequential([
-        ...     keras.Input((64, 3)), keras.layers.LSTM(32), keras.layers.Dropout(0.2),
-        ...     keras.layers.Dense(5, activation="softmax")])
-        >>> task = Reconstruction([keras.layers.LSTMCell(32)], num_anchors=1, segment_length=20,
+        >>> inputs = keras.Input((64, 3))
+        >>> h = TruncatedRNN(keras.layers.LSTM(32), truncation=10)(inputs)
+        >>> model = keras.Model(inputs, keras.layers.Dense(5, activation="softmax")(h))
+        >>> loss = Reconstruction([keras.layers.LSTMCell(32)], num_anchors=1, segment_length=20,
         ...                       truncation=10, hidden_units=64, drop_rate=0.5)
-        >>> wrapped = AuxiliaryModel(model, [task])
+        >>> wrapped = AuxiliaryModel(model, [loss])
         >>> wrapped.compile("adam", "sparse_categorical_crossentropy")
         >>> sorted(wrapped.train_on_batch(np.ones((2, 64, 3)), np.zeros(2), return_dict=True))
         ['auxiliary_loss', 'loss', 'supervised_loss']
@@ -66,105 +79,118 @@ class AuxiliaryModel(AuxiliaryTraining):
     """
 
     def __init__(
-        self, model, auxiliary, rnn=None, embedding=None, tokens=None, auxiliary_weight=1.0,
-        sampling_decay_steps=None, **kwargs,
+        self, model, auxiliary=(), rnn=None, embedding=None, tokens=None, auxiliary_weight=1.0,
+        sampling_decay_steps=None, placement_growth_steps=None, memory_gap=False, seed=0, **kwargs,
     ):  # fmt: skip
-        super().__init__(
-            auxiliary=auxiliary, auxiliary_weight=auxiliary_weight,
-            sampling_decay_steps=sampling_decay_steps, **kwargs,
-        )  # fmt: skip
-        if not isinstance(model, keras.Model) or not model.built:
-            raise ValueError(f"`model` must be a built keras.Model. Received: model={model!r}")
-        for task in self.auxiliary:
-            if not isinstance(task, AuxiliaryTask):
-                raise ValueError(
-                    f"`auxiliary` must hold Reconstruction and Prediction. Received: {task!r}"
-                )
+        super().__init__(**kwargs)
+        if not isinstance(model, keras.Model):
+            raise ValueError(f"`model` must be a keras.Model. Received: model={model!r}")
+        loss_runs.check_losses(auxiliary)
+        loss_runs.check_schedules(
+            auxiliary, auxiliary_weight, sampling_decay_steps, placement_growth_steps
+        )
         self.model = model
+        self.auxiliary = list(auxiliary)
         self.rnn = rnn
-        self.embedding = embedding
+        self.embedding_name = embedding
         self.tokens = tokens
-        check_cell(self.layer, refused=("go_backwards", "stateful"))
+        self.auxiliary_weight = auxiliary_weight
+        self.sampling_decay_steps = sampling_decay_steps
+        self.placement_growth_steps = placement_growth_steps
+        self.memory_gap = memory_gap
+        self.seed = check_integer("seed", seed, 0)
+        self.pretraining = False
+        self.training_step = self.add_weight(
+            name="training_step", shape=(), dtype="int64", initializer="zeros", trainable=False,
+            aggregation="only_first_replica",
+        )  # fmt: skip
+        names = [loss.name for loss in auxiliary]
+        logged = [f"{name}_loss" for name in names] if len(names) > 1 else []
+        logged += ["supervised_loss", *(["auxiliary_loss"] if names else [])]
+        self.trackers = {name: keras.metrics.Mean(name=name) for name in logged}
+        self.gap_trackers = [MemoryGap(f"{name}_memory_gap") for name in names if memory_gap]
+        if self.auxiliary:
+            observation.recurrent_layer(model, rnn)  # raises where there is none
         shape = getattr(model, "input_shape", None)
-        if isinstance(shape, tuple) and is_shape(shape):
+        if model.built and observation.is_shape(shape):
             self.build(shape)
 
     @property
     def layer(self):
-        """The recurrent layer; of a bidirectional one that which reads forward."""
-        kinds = (keras.layers.RNN, keras.layers.Bidirectional)
-        layer = find_layer(self.model, kinds, "recurrent layer", "rnn", self.rnn)
-        return getattr(layer, "forward_layer", layer)
+        """The recurrent layer that the auxiliary losses train."""
+        return observation.recurrent_layer(self.model, self.rnn)
+
+    def token_embedding(self, characters=True):
+        """The `TokenEmbedding` through which the decoders read tokens, or None."""
+        name = self.embedding_name
+        return observation.token_embedding(self.model, self.layer, name, characters)
 
     def build(self, inputs_shape):
-        shape = self.tokens_of(inputs_shape)
-        if not is_shape(shape) or len(shape) not in (2, 3):
-            raise ValueError(
-                "`tokens` must name the input of shape (batch, time, features), or (batch, time) "
-                f"of characters. Received: tokens={self.tokens!r} of {inputs_shape}"
-            )
-        characters, cell = len(shape) == 2, check_cell(self.layer, ())
-        embedding = self.token_embedding() if characters else None
-        for task in self.auxiliary:
-            task.build_task(
-                embedding.vocabulary if characters else shape[-1],
-                tf.nest.flatten(cell.state_size), cell.output_size,
-                embedding.units if characters else None, characters=characters,
-            )  # fmt: skip
+        if not self.model.built:
+            self.model.build(inputs_shape)
+        if self.auxiliary:
+            loss_runs.build_losses(self, self.tokens_of(inputs_shape))
         self.built = True
 
-    def recurrent_weights(self):
-        return self.layer.weights
+    def ensure_built(self, inputs):
+        """Builds the model on first use, outside of the graph that is being traced."""
+        if not self.built:
+            with tf.init_scope():
+                self.build(keras.tree.map_structure(lambda t: tuple(t.shape), inputs))
 
     def call(self, inputs, training=False):
         return self.model(inputs, training=training)
 
+    def key(self, *components):
+        """The random key of this replica for the given components."""
+        context = tf.distribute.get_replica_context()
+        replica = 0 if context is None else context.replica_id_in_sync_group
+        return randomness.fold_in(self.seed, *components, replica)
+
     def forward(self, inputs, key, training):
+        """One pass for all losses, with draws from `key`, `(2,)` int32.
+
+        Returns:
+            `(y_pred, auxiliary)`: what the model returns, None while pretraining; and `Losses`
+            per auxiliary loss.
+        """
         self.ensure_built(inputs)
-        if not self.active_tasks():
-            return self.model(inputs, training=training), []
-        y_pred, reading = self.observe(inputs, training)
-        _, auxiliary = self.run_tasks(reading, key, training)
+        with randomness.KeyScope(key):
+            if not self.active_losses():
+                return self.model(inputs, training=training), []
+
+            def run(reading, ends, first=None):
+                return self.run_losses(reading, key, training, ends, first)
+
+            ends = 0 if self.pretraining or not training else self.layer_truncation()
+            y_pred, (auxiliary,) = observation.observe(self, inputs, training, run, ends)
         return None if self.pretraining else y_pred, auxiliary
 
-    def reading(self, inputs):
-        """See `Reading`."""
-        self.ensure_built(inputs)
-        return self.observe(inputs, False)[1]
+    def layer_truncation(self):
+        """Truncation of the layer's own output; a Keras layer's own is no business of ours."""
+        return getattr(self.layer, "truncation", None)
 
-    def observe(self, inputs, training):
-        """What the model returns, and the `Reading` of its recurrent layer."""
-        layer = self.layer
-        with observed(layer) as calls:
-            y_pred = self.model(inputs, training=training)
-        if len(calls) != 1:
-            raise ValueError(
-                f"`rnn` must be called once by the model. Received: {layer.name!r}, "
-                f"called {len(calls)} times"
-            )
-        ((features, mask),) = calls
-        tokens = tf.convert_to_tensor(self.tokens_of(inputs))
-        characters = tokens.shape.rank == 2
-        tokens = tf.cast(tokens, tf.int32 if characters else tf.float32)
-        if tokens.shape[1] != features.shape[1]:
-            raise ValueError(
-                "`rnn` must read a time step for every token. Received: "
-                f"{features.shape[1]} time steps for {tokens.shape[1]} tokens"
-            )
-        lengths = None
-        if mask is None:  # nothing makes a sequence shorter
-            input_checks.check_segments(self.active_tasks(), tokens.shape[1])
-        else:  # the layer passes over what is masked, wherever it is
-            order = tf.argsort(tf.cast(mask, tf.int32), axis=1, direction="DESCENDING", stable=True)
-            tokens, features = (tf.gather(t, order, batch_dims=1) for t in (tokens, features))
-            lengths = tf.reduce_sum(tf.cast(mask, tf.int32), axis=1)
-        dtype = layer.compute_dtype
-        reading = Reading(
-            make_recurrence(check_cell(layer, ()), None, dtype),
-            self.token_embedding() if characters else None,
-            tokens, tf.cast(features, dtype), valid_lengths(features, lengths),
-        )  # fmt: skip
-        return y_pred, reading
+    def reading(self, inputs):
+        """What the auxiliary losses see of a batch, see `Reading`."""
+        self.ensure_built(inputs)
+        _, (reading,) = observation.observe(self, inputs, False, lambda r, *_: ([], r), 0)
+        return reading
+
+    def run_losses(self, reading, key, training, ends=False, first=None):
+        """`Losses` per auxiliary loss, and the record at the ends, see `loss_runs.run_losses`."""
+        losses, growth, blocks = self.active_losses(), self.placement_growth(), self.row_blocks()
+        record, found = loss_runs.run_losses(
+            losses, reading, key, self.feed_probability(), growth, training, ends, first, blocks
+        )
+        if self.memory_gap and not training:
+            gaps = map(gaps_of, self.recall(reading, losses))
+            found = [sums._replace(gaps=gap) for sums, gap in zip(found, gaps)]
+        return record, found
+
+    def recall(self, reading, losses):
+        """`Recall` of every one of these losses, at anchors that are the same every time."""
+        key, growth = self.key(EVALUATION), self.placement_growth()
+        return recall(reading, losses, key, growth, self.row_blocks())
 
     def tokens_of(self, inputs):
         """The tokens, or their shape, among the inputs, or their shapes."""
@@ -178,13 +204,184 @@ class AuxiliaryModel(AuxiliaryTraining):
                 f"tokens={self.tokens!r} of {inputs}"
             ) from None
 
-    def token_embedding(self):
-        """The model's own table of characters, as the decoders read through it."""
-        kind, what = keras.layers.Embedding, "keras.layers.Embedding of tokens (batch, time)"
-        layer = find_layer(self.model, kind, what, "embedding", self.embedding)
-        shared = TokenEmbedding(layer.output_dim, layer.input_dim)
-        shared.kernel, shared.built = layer.embeddings, True
-        return shared
+    def row_blocks(self):
+        """Blocks of rows for `map_rows`: one in a step that XLA compiles as a whole."""
+        return 1 if self.jit_compile is True else None
+
+    def feed_probability(self):
+        """Epsilon of scheduled sampling now, or None."""
+        if self.sampling_decay_steps is None:
+            return None
+        return teacher_probability(self.training_step, self.sampling_decay_steps)
+
+    def placement_growth(self):
+        """How far the curriculum of placements has come, in [0, 1]."""
+        steps = self.placement_growth_steps
+        return 1.0 if steps is None else 1.0 - teacher_probability(self.training_step, steps)
+
+    def active_losses(self):
+        """The auxiliary losses of this phase: none where their weight is 0."""
+        return self.auxiliary if self.pretraining or self.auxiliary_weight else []
+
+    def find_loss(self, name=None, kind=keras.layers.Layer):
+        """The auxiliary loss of that name, or the only one, of a kind.
+
+        Raises:
+            ValueError: if there is no such loss, or more than one.
+        """
+        found = [loss for loss in self.auxiliary if isinstance(loss, kind)]
+        named = [loss for loss in found if name in (None, loss.name)]
+        if len(named) != 1:
+            raise ValueError(
+                f"`loss` must name one of {[loss.name for loss in found]}. Received: loss={name!r}"
+            )
+        return named[0]
+
+    def losses_of(self, x, y, y_pred, sample_weight, auxiliary):
+        """The scalar to differentiate, and every logged loss by name (equations 1 and 2)."""
+        replicas = self.distribute_strategy.num_replicas_in_sync
+        losses = [normalized_auxiliary_loss(*sums[:2]) for sums in auxiliary]
+        named = {f"{a.name}_loss": loss for a, loss in zip(self.active_losses(), losses)}
+        named["auxiliary_loss"] = sum(losses)
+        if self.pretraining:
+            named["loss"] = named["auxiliary_loss"]
+            return named["loss"] / replicas, named
+        loss = self.compute_loss(x, y, y_pred, sample_weight)  # its share of the replicas' loss
+        named["supervised_loss"] = loss * replicas
+        weighted = self.auxiliary_weight * named["auxiliary_loss"]
+        named["loss"] = named["supervised_loss"] + weighted
+        return loss + weighted / replicas, named
+
+    def train_step(self, data):
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        with tf.GradientTape() as tape:
+            y_pred, auxiliary = self.forward(x, self.key(TRAINING, self.training_step), True)
+            loss, named = self.losses_of(x, y, y_pred, sample_weight, auxiliary)
+            loss = self.optimizer.scale_loss(loss)
+        if not self.optimizer.built:  # for all weights, whatever this phase trains
+            with tf.init_scope():
+                self.optimizer.build(self.trainable_variables)
+        gradients = zip(tape.gradient(loss, self.trainable_weights), self.trainable_weights)
+        # What a truncation of 0 or the phase leaves out has no gradient and does not move.
+        self.optimizer.apply_gradients([(g, v) for g, v in gradients if g is not None])
+        self.training_step.assign_add(1)
+        return self.track(x, y, y_pred, sample_weight, named)
+
+    def test_step(self, data):
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        y_pred, auxiliary = self.forward(x, self.key(EVALUATION), False)
+        _, named = self.losses_of(x, y, y_pred, sample_weight, auxiliary)
+        logs = self.track(x, y, y_pred, sample_weight, named)
+        for tracker, losses in zip(self.gap_trackers, auxiliary):
+            tracker.update_state(*losses.gaps)
+            logs.update(tracker.result())
+        return logs
+
+    def track(self, x, y, y_pred, sample_weight, named):
+        """Updates every metric, losses weighted by batch size, and returns their results."""
+        batch = tf.shape(tf.nest.flatten(x)[0])[0]
+        for name, tracker in {"loss": self._loss_tracker, **self.trackers}.items():
+            if name in named:
+                tracker.update_state(named[name], sample_weight=batch)
+        return self.compute_metrics(x, y, y_pred, sample_weight)
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        """As `keras.Model.compute_metrics`; there is nothing to compare while pretraining."""
+        if self.pretraining:
+            return self.get_metrics_result()
+        return super().compute_metrics(x, y, y_pred, sample_weight)
+
+    def get_metrics_result(self):
+        """As `keras.Model.get_metrics_result`; memory gaps are those of an evaluation alone."""
+        gaps = {name for tracker in self.gap_trackers for name in (tracker.name, tracker.error)}
+        return {k: v for k, v in super().get_metrics_result().items() if k not in gaps}
+
+    @property
+    def metrics(self):
+        unused = {"supervised_loss"} if self.pretraining else set()
+        if not self.active_losses():
+            unused = set(self.trackers) - {"supervised_loss"}
+        return [m for m in super().metrics if m.name not in unused]
+
+    def compile(self, optimizer="rmsprop", loss=None, **arguments):
+        """As `keras.Model.compile`."""
+        super().compile(optimizer=optimizer, loss=loss, **arguments)
+        # Keras's own optimizer: with a scale of the loss around it in half precision. In a
+        # function, where Keras finds nothing to track.
+        compiled = {"optimizer": self.optimizer, "loss": loss, **arguments}
+        self.compiled_with = lambda: compiled
+
+    def compile_from_config(self, config):
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.built:
+            self.optimizer.build(self.trainable_variables)
+
+    def expected_data(self):
+        """What data is checked against, see `input_checks.Expected`."""
+        loss = self.compiled_with()["loss"] if self.compiled else None
+        name = getattr(loss, "name", loss)
+        shape = getattr(self.model, "output_shape", None)
+        labels = name == "sparse_categorical_crossentropy" and observation.is_shape(shape)
+        labels = labels and getattr(loss, "ignore_class", None) is None
+        return input_checks.Expected(classes=shape[-1] if labels else None)
+
+    fit = input_checks.checked_method("fit")
+    evaluate = input_checks.checked_method("evaluate")
+    predict = input_checks.checked_method("predict")
+    train_on_batch = input_checks.checked_method("train_on_batch")
+    test_on_batch = input_checks.checked_method("test_on_batch")
+    predict_on_batch = input_checks.checked_method("predict_on_batch")
+
+    def pretrain(self, x, *, optimizer=None, **fit_arguments):
+        """Phase 1 (section 3.3): trains on the auxiliary losses alone, without labels.
+
+        What is not needed for them does not move, and regularizers rest. Afterwards the model is
+        compiled as before, with the optimizer given to `compile` as it was.
+
+        Args:
+            x: what `fit` takes; labels are ignored.
+            optimizer: Keras optimizer of this phase, by default a new one like that
+                given to `compile`. A model that a callback saves meanwhile is compiled for
+                this phase: compile it again once it is loaded.
+            **fit_arguments: passed on to `fit`.
+
+        Returns:
+            `keras.callbacks.History`.
+
+        Raises:
+            ValueError: without a call of `compile` before, without auxiliary losses, or with
+                labels.
+        """
+        return pretrain(self, x, optimizer, fit_arguments)
+
+    def reconstruct(self, inputs, anchors, loss=None, length=None):
+        """What a decoder reconstructs of the past, from the state at an anchor alone.
+
+        The decoder of a `Reconstruction` starts from the state at the anchor and is fed the one
+        true token at which its segment begins, the anchor's own where segments are reversed;
+        then it feeds itself what it predicts (of characters the most probable one).
+
+        Args:
+            inputs: what the model takes, one batch of arrays.
+            anchors: int, or int array `(batch,)` or `(batch, anchors)`: position of the last
+                token that the state has read.
+            loss: str, name of a `Reconstruction`, by default the only one.
+            length: int, tokens to reconstruct; by default the loss's `segment_length`, or
+                as many as the earliest anchor has before it.
+
+        Returns:
+            array of tokens `(batch, length, features)`, or of characters `(batch, length)`,
+            with an axis of anchors after `batch` if there is one in `anchors`: those at
+            `anchor - length` ... `anchor - 1` in the order of the sequence; one position later
+            each if the loss does not reverse.
+
+        Raises:
+            ValueError: if the loss cannot be told, an anchor is outside of its sequence, or has
+                fewer than `length` tokens before it.
+        """
+        found = self.find_loss(loss, Reconstruction)
+        reading = self.reading(input_checks.as_tensors(inputs))
+        return reconstruct(found, reading, anchors, length)
 
     def export(self, *arguments, **options):
         """As `keras.Model.export`: the model, without the auxiliary losses."""
@@ -194,57 +391,17 @@ class AuxiliaryModel(AuxiliaryTraining):
         return {
             **super().get_config(),
             "model": keras.saving.serialize_keras_object(self.model),
+            "auxiliary": [keras.saving.serialize_keras_object(a) for a in self.auxiliary],
             "rnn": self.rnn,
-            "embedding": self.embedding,
+            "embedding": self.embedding_name,
             "tokens": self.tokens,
+            "auxiliary_weight": self.auxiliary_weight,
+            "sampling_decay_steps": self.sampling_decay_steps,
+            "placement_growth_steps": self.placement_growth_steps,
+            "memory_gap": self.memory_gap,
+            "seed": self.seed,
         }
 
     @classmethod
     def from_config(cls, config):
         return cls(**revive(config, "model", "auxiliary"))
-
-
-def is_shape(value):
-    """Whether a value is the shape of one tensor, and not of several."""
-    return isinstance(value, (tuple, list)) and all(n is None or isinstance(n, int) for n in value)
-
-
-def every_layer(model):
-    """The layers of a model, also those inside the models in it."""
-    for layer in model.layers:
-        yield layer
-        if isinstance(layer, keras.Model):
-            yield from every_layer(layer)
-
-
-def find_layer(model, kinds, what, argument, name):
-    """The layer of these kinds in a model: the one of that name, or the only one."""
-    found = [layer for layer in every_layer(model) if isinstance(layer, kinds)]
-    named = [layer for layer in found if name in (None, layer.name)]
-    if len(named) != 1:
-        raise ValueError(
-            f"`{argument}` must name one {what} in the model. Received: "
-            f"{argument}={name!r}; there are {[layer.name for layer in found]}"
-        )
-    return named[0]
-
-
-@contextlib.contextmanager
-def observed(layer):
-    """Collects `(sequences, mask)` of every call of a recurrent layer inside the block."""
-    calls, call = [], layer.call
-
-    def record(sequences, initial_state=None, mask=None, training=False):
-        if initial_state is not None:
-            raise ValueError(
-                "`rnn` must start from its own initial state. Received: "
-                f"{layer.name!r}, called with `initial_state`"
-            )
-        calls.append((sequences, mask))
-        return call(sequences, mask=mask, training=training)
-
-    layer.call = record
-    try:
-        yield calls
-    finally:
-        del layer.call  # the class's own is there again

@@ -5,20 +5,16 @@ import itertools
 import keras
 import numpy as np
 
-from aux_keras.config import FULL
-from aux_keras.layers import (
-    IRNNCell,
-    LanguageModel,
+from aux_keras.attention import (
     LocalAttention,
     MemoryCompressedAttention,
-    Prediction,
-    Reconstruction,
     SelfAttention,
-    SequenceAutoencoder,
-    TokenEmbedding,
     TransformerBlock,
-    URNNCell,
 )
+from aux_keras.cells import IRNNCell, URNNCell
+from aux_keras.config import FULL
+from aux_keras.layers import TokenEmbedding
+from aux_keras.losses import LanguageModel, Prediction, Reconstruction, SequenceAutoencoder
 from aux_keras.models.auxiliary_classifier import AuxiliaryClassifier
 from aux_keras.models.transformer_classifier import TransformerClassifier
 

@@ -1,18 +1,22 @@
 """Checks of data on its way into a model: each error names what to change.
 
-A compiled training step cannot raise, so arrays are checked before it and datasets
+A compiled training step cannot raise, so arrays are checked before it, and datasets
 by an operation of their pipeline.
 """
 
+import functools
+import inspect
 import re
+from typing import NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from aux_keras.layers.padding import valid_lengths
+from aux_keras.padding import valid_lengths
 
 NOT_FINITE = "`tokens` must be finite in float32. Received: NaN, infinity or more in the input"
+WEIGHT_NOT_FINITE = "`sample_weight` must be finite. Received: NaN or infinity in it"
 NO_TOKEN = (
     "`lengths` must be from 1 to the number of time steps, so that every sequence has a valid token"
 )
@@ -25,59 +29,150 @@ CHARACTER = (
 )
 
 
-class CheckedModel(keras.Model):
-    """A model whose `fit`, `evaluate` and `predict` check arrays and `tf.data` on the way in.
+class Expected(NamedTuple):
+    """What a model can be given.
 
-    Subclasses set `classes`; `vocabulary`, the number of different characters or None; and once
-    built `features`, the width of real tokens.
+    `tokens_alone`: inputs are tokens, or a dictionary of `"tokens"` and `"lengths"`, and of these
+    `vocabulary` is the number of characters, None for real tokens, and `features` their
+    width, None before the model is built. `classes`: number of integer labels, or None.
     """
 
-    def fit(self, x=None, y=None, *arguments, **options):
-        """As `keras.Model.fit`; arrays and `tf.data` are checked on the way in.
-
-        Raises:
-            ValueError, tf.errors.InvalidArgumentError: on tokens of the wrong rank, NaN,
-                a length without a valid token, or a label of no class.
-        """
-        x, y = checked(x, y, self)
-        if "validation_data" in options:
-            data = checked_pair(options["validation_data"], self)
-            options["validation_data"] = data
-        return super().fit(x, y, *arguments, **options)
-
-    def evaluate(self, x=None, y=None, *arguments, **options):
-        """As `keras.Model.evaluate`, with the checks of `fit`."""
-        if not options.get("_use_cached_eval_dataset"):
-            x, y = checked(x, y, self)
-        return super().evaluate(x, y, *arguments, **options)
-
-    def predict(self, x, *arguments, **options):
-        """As `keras.Model.predict`, with the checks of `fit`."""
-        x, _ = checked(x, None, self)
-        return super().predict(x, *arguments, **options)
+    tokens_alone: bool = False
+    vocabulary: int | None = None
+    features: int | None = None
+    classes: int | None = None
 
 
-def split_inputs(inputs):
-    """`(tokens, lengths)` of a model's inputs; full lengths where none are given."""
-    tokens = tf.convert_to_tensor(inputs["tokens"] if isinstance(inputs, dict) else inputs)
-    if tokens.dtype.is_integer:  # characters, or real tokens that are whole numbers
-        tokens = tf.cast(tokens, tf.int32 if tokens.shape.rank == 2 else tf.float32)
-    return tokens, valid_lengths(tokens, inputs["lengths"] if isinstance(inputs, dict) else None)
+def checked_method(name):
+    """A method of `keras.Model` that checks the data among its arguments first."""
+    method = getattr(keras.Model, name)
+
+    @functools.wraps(method)
+    def call(model, *arguments, **options):
+        if options.get("_use_cached_eval_dataset"):  # of `fit`, which has checked it
+            return method(model, *arguments, **options)
+        return method(model, **checked(name, model, arguments, options))
+
+    return call
 
 
-def check_segments(tasks, time):
-    """Raises if a segment is longer than the sequences, whose length is fixed."""
-    for task in tasks:
-        if time is not None and task.shortest > time:
+def checked(method, model, arguments, options):
+    """The arguments of a method of `keras.Model` by name, data checked.
+
+    Arrays are checked now; `tf.data`, `PyDataset` and generators when they are read.
+    """
+    bound = inspect.signature(getattr(keras.Model, method)).bind(model, *arguments, **options)
+    given = {name: value for name, value in bound.arguments.items() if name != "self"}
+    given.update(given.pop("kwargs", {}))
+    expected = model.expected_data()
+    names = [name for name in ("x", "y", "sample_weight") if name in given]
+    values = [given[name] for name in names]
+    given.update(zip(names, check_batch(dict(zip(names, values)), expected).values()))
+    validation = given.get("validation_data")
+    if isinstance(validation, (tuple, list)):
+        parts = dict(zip(("x", "y", "sample_weight"), validation))
+        given["validation_data"] = tuple(check_batch(parts, expected).values())
+    elif validation is not None:
+        given["validation_data"] = check_batch({"x": validation}, expected)["x"]
+    return given
+
+
+def check_batch(data, expected):
+    """The data `{"x": ..., "y": ..., "sample_weight": ...}`, checked."""
+    x = data.get("x")
+    if isinstance(x, tf.data.Dataset):
+        return {**data, "x": check_dataset(x, expected)}
+    if isinstance(x, keras.utils.PyDataset):
+        return {**data, "x": CheckedPyDataset(x, expected)}
+    if inspect.isgenerator(x):
+        return {**data, "x": (check_tuple(batch, expected) for batch in x)}
+    check_arrays(x, data.get("y"), data.get("sample_weight"), expected)
+    return data
+
+
+def check_tuple(batch, expected):
+    """A batch `x`, `(x, y)` or `(x, y, sample_weight)` of arrays, checked."""
+    check_arrays(*keras.utils.unpack_x_y_sample_weight(batch), expected)
+    return batch
+
+
+class CheckedPyDataset(keras.utils.PyDataset):
+    """A `PyDataset` whose batches are checked when they are read."""
+
+    def __init__(self, dataset, expected):
+        super().__init__(dataset.workers, dataset.use_multiprocessing, dataset.max_queue_size)
+        self.dataset = dataset
+        self.expected = expected
+
+    def __getitem__(self, index):
+        return check_tuple(self.dataset[index], self.expected)
+
+    @property
+    def num_batches(self):
+        return self.dataset.num_batches
+
+    def on_epoch_begin(self):
+        self.dataset.on_epoch_begin()
+
+    def on_epoch_end(self):
+        self.dataset.on_epoch_end()
+
+
+def check_arrays(x, y, sample_weight, expected):
+    """Raises unless arrays, or tensors, are what a model can take."""
+    if expected.tokens_alone:
+        check_tokens(x, expected)
+    for array in tf.nest.flatten(x):
+        if not is_finite(array):
+            raise ValueError(NOT_FINITE)
+    for weight in tf.nest.flatten(sample_weight):
+        if weight is not None and not is_finite(weight):
+            raise ValueError(WEIGHT_NOT_FINITE)
+    if expected.classes is not None and hasattr(y, "dtype") and are_labels(y):
+        labels = np.asarray(y)
+        if labels.size and not (labels.min() >= 0 and labels.max() < expected.classes):
             raise ValueError(
-                "`segment_length` must be smaller than the number of time steps: this loss needs "
-                f"{task.shortest} of them. Received: segment_length={task.segment_length}, "
-                f"time steps={time}"
+                f"{LABEL}{expected.classes}, labels from {labels.min()} to {labels.max()}"
             )
 
 
-def check_shapes(shapes, vocabulary):
-    """Raises unless shapes are those of tokens, or of the dictionary."""
+def is_finite(array):
+    """Whether an array has no NaN and nothing that float32 cannot hold."""
+    array = np.asarray(array)
+    if array.dtype.kind != "f":
+        return True
+    with np.errstate(over="ignore"):
+        return bool(np.all(np.isfinite(array.astype(np.float32, copy=False))))
+
+
+def check_tokens(x, expected):
+    """Raises unless `x` is an array of tokens, or a dictionary of tokens and lengths."""
+    if isinstance(x, (list, tuple, tf.RaggedTensor)):
+        raise ValueError(
+            "`inputs` must be right-padded tokens, or a dictionary of 'tokens' and 'lengths'. "
+            f"Received: {type(x).__name__}"
+        )
+    if not isinstance(x, (np.ndarray, tf.Tensor, dict)):
+        return  # of what Keras takes besides, it makes batches
+    check_shapes(
+        {k: np.shape(v) for k, v in x.items()} if isinstance(x, dict) else np.shape(x), expected
+    )
+    tokens, vocabulary = np.asarray(x["tokens"] if isinstance(x, dict) else x), expected.vocabulary
+    if vocabulary is not None and tokens.size:
+        whole = np.issubdtype(tokens.dtype, np.integer)
+        if not whole or tokens.min() < 0 or tokens.max() >= vocabulary:
+            raise ValueError(
+                f"{CHARACTER}{vocabulary}, {tokens.dtype} from {tokens.min()} to {tokens.max()}"
+            )
+    if isinstance(x, dict):
+        lengths = np.asarray(x["lengths"])
+        if len(lengths) and not (lengths.min() >= 1 and lengths.max() <= tokens.shape[1]):
+            raise ValueError(f"{NO_TOKEN}. Received: {lengths.min()} to {lengths.max()}")
+
+
+def check_shapes(shapes, expected):
+    """Raises unless shapes are those of tokens, or of the dictionary, that a model can take."""
+    vocabulary = expected.vocabulary
     if isinstance(shapes, dict) and set(shapes) != {"tokens", "lengths"}:
         raise ValueError(
             f"`inputs` must have the keys 'tokens' and 'lengths'. Received: {sorted(shapes)}"
@@ -91,8 +186,7 @@ def check_shapes(shapes, vocabulary):
     if vocabulary is not None and len(tokens) != 2:
         raise ValueError(
             f"`tokens` must be (batch, time) integers below vocabulary={vocabulary}; a dataset "
-            "must be batched. "
-            f"Received: shape={tuple(tokens)}"
+            f"must be batched. Received: shape={tuple(tokens)}"
         )
     if vocabulary is None and len(tokens) != 3:
         raise ValueError(
@@ -100,108 +194,94 @@ def check_shapes(shapes, vocabulary):
             "of 1, or characters an embedding with a `vocabulary`. "
             f"Received: shape={tuple(tokens)}"
         )
-
-
-def without_labels(x):
-    """A dataset's inputs alone; anything else as it is."""
-    if isinstance(x, tf.data.Dataset) and isinstance(x.element_spec, tuple):
-        return x.map(lambda tokens, *_: tokens)
-    return x
-
-
-def checked(x, y, model):
-    """`(x, y)`, arrays checked now and datasets when they are read."""
-    if isinstance(x, (list, tuple, tf.RaggedTensor)):
+    if expected.features is not None and tokens[-1] not in (None, expected.features):
         raise ValueError(
-            "`inputs` must be tokens padded behind, or a dictionary of 'tokens' and 'lengths'. "
-            f"Received: {type(x).__name__}"
-        )
-    if isinstance(x, tf.data.Dataset):
-        spec = x.element_spec[0] if isinstance(x.element_spec, tuple) else x.element_spec
-        shapes = [s.shape for s in tf.nest.flatten(spec)]
-        if all(shape.rank is not None for shape in shapes):
-            check_tokens(tf.nest.pack_sequence_as(spec, [tuple(s) for s in shapes]), model)
-        return x.map(lambda *batch: _checked_batch(batch, model), tf.data.AUTOTUNE), y
-    if isinstance(x, (np.ndarray, tf.Tensor, dict)):
-        check_tokens(
-            {k: np.shape(v) for k, v in x.items()} if isinstance(x, dict) else np.shape(x), model
-        )
-        tokens = np.asarray(x["tokens"] if isinstance(x, dict) else x)
-        with np.errstate(over="ignore"):
-            finite = np.all(np.isfinite(tokens.astype(np.float32, copy=False)))
-        if not finite:
-            raise ValueError(NOT_FINITE)
-        if model.vocabulary is not None and tokens.size:
-            whole = np.issubdtype(tokens.dtype, np.integer)
-            if not whole or tokens.min() < 0 or tokens.max() >= model.vocabulary:
-                raise ValueError(
-                    f"{CHARACTER}{model.vocabulary}, {tokens.dtype} from {tokens.min()} to "
-                    f"{tokens.max()}"
-                )
-        if isinstance(x, dict):
-            lengths = np.asarray(x["lengths"])
-            if len(lengths) and not (lengths.min() >= 1 and lengths.max() <= tokens.shape[1]):
-                raise ValueError(f"{NO_TOKEN}. Received: {lengths.min()} to {lengths.max()}")
-    if isinstance(y, (np.ndarray, tf.Tensor)) and _are_labels(y):
-        labels = np.asarray(y)
-        if labels.size and not (labels.min() >= 0 and labels.max() < model.classes):
-            raise ValueError(
-                f"{LABEL}{model.classes}, labels from {labels.min()} to {labels.max()}"
-            )
-    return x, y
-
-
-def check_tokens(shapes, model):
-    """Raises unless shapes are those of inputs that the model can take."""
-    check_shapes(shapes, model.vocabulary)
-    tokens = shapes["tokens"] if isinstance(shapes, dict) else shapes
-    if model.built and model.vocabulary is None and tokens[-1] not in (None, model.features):
-        raise ValueError(
-            f"`tokens` must have the {model.features} features that the model was built for. "
+            f"`tokens` must have the {expected.features} features that the model was built for. "
             f"Received: shape={tokens}"
         )
 
 
-def checked_pair(data, model):
-    """Validation data, checked: a dataset or a tuple `(x, y, ...)`."""
-    if isinstance(data, (tuple, list)):
-        return (*checked(data[0], data[1] if len(data) > 1 else None, model), *data[2:])
-    return data if data is None else checked(data, None, model)[0]
+def check_dataset(dataset, expected):
+    """A dataset whose batches are checked when they are read."""
+    spec = dataset.element_spec
+    spec = spec[0] if isinstance(spec, tuple) else spec
+    shapes = [s.shape for s in tf.nest.flatten(spec)]
+    if expected.tokens_alone and all(shape.rank is not None for shape in shapes):
+        check_shapes(tf.nest.pack_sequence_as(spec, [tuple(s) for s in shapes]), expected)
+    return dataset.map(lambda *batch: checked_batch(batch, expected), tf.data.AUTOTUNE)
 
 
-def _are_labels(y):
+def checked_batch(batch, expected):
+    """A batch of a dataset, as it is; reading it fails unless all conditions hold."""
+    checks = []
+
+    def check(condition, *message):
+        checks.append(tf.debugging.Assert(tf.reduce_all(condition), list(message)))
+
+    for part, message in zip(batch[:3:2], (NOT_FINITE, WEIGHT_NOT_FINITE)):
+        for tensor in tf.nest.flatten(part):
+            if tensor.dtype.is_floating:
+                check(tf.math.is_finite(tf.cast(tensor, tf.float32)), message)
+    if expected.tokens_alone:
+        check_tokens_of_batch(batch[0], expected, check)
+    if len(batch) > 1 and expected.classes is not None and are_labels(batch[1]):
+        labels = tf.cast(batch[1], tf.int64)
+        inside = tf.logical_and(labels >= 0, labels < expected.classes)
+        check(inside, f"{LABEL}{expected.classes}", labels)
+    with tf.control_dependencies(checks):
+        batch = tf.nest.map_structure(tf.identity, batch)
+    return batch if len(batch) > 1 else batch[0]
+
+
+def check_tokens_of_batch(x, expected, check):
+    """Adds the checks of characters and lengths."""
+    tokens, vocabulary = x["tokens"] if isinstance(x, dict) else x, expected.vocabulary
+    if vocabulary is not None:
+        if tokens.dtype.is_floating:
+            raise ValueError(f"{CHARACTER}{vocabulary}, {tokens.dtype.name}")
+        ids = tf.cast(tokens, tf.int64)
+        inside = tf.logical_and(ids >= 0, ids < vocabulary)
+        check(inside, f"{CHARACTER}{vocabulary}", tf.reduce_min(ids), tf.reduce_max(ids))
+    if isinstance(x, dict):
+        lengths = tf.cast(x["lengths"], tf.int32)
+        inside = tf.logical_and(lengths >= 1, lengths <= tf.shape(tokens)[1])
+        check(inside, NO_TOKEN, lengths)
+
+
+def are_labels(y):
     """Whether `y` holds class indices, and not one-hot rows."""
+    if not hasattr(y, "dtype"):
+        return False
     return np.issubdtype(tf.as_dtype(y.dtype).as_numpy_dtype, np.integer) and (
         len(y.shape) == 1 or y.shape[-1] == 1
     )
 
 
-def _checked_batch(batch, model):
-    x, checks = batch[0], []
-    tokens = x["tokens"] if isinstance(x, dict) else x
-    if model.vocabulary is not None and tokens.dtype.is_floating:
-        raise ValueError(f"{CHARACTER}{model.vocabulary}, {tokens.dtype.name}")
+def split_inputs(inputs):
+    """`(tokens, lengths)` of a classifier's inputs; full lengths where none are given."""
+    tokens = tf.convert_to_tensor(inputs["tokens"] if isinstance(inputs, dict) else inputs)
+    if tokens.dtype.is_integer:  # characters, or real tokens that are whole numbers
+        tokens = tf.cast(tokens, tf.int32 if tokens.shape.rank == 2 else tf.float32)
+    return tokens, valid_lengths(tokens, inputs["lengths"] if isinstance(inputs, dict) else None)
 
-    def check(condition, *message):
-        checks.append(tf.debugging.Assert(tf.reduce_all(condition), list(message)))
 
-    if tokens.dtype.is_floating:
-        check(tf.math.is_finite(tf.cast(tokens, tf.float32)), NOT_FINITE)
-    elif model.vocabulary is not None:
-        ids = tf.cast(tokens, tf.int64)
-        inside = tf.logical_and(ids >= 0, ids < model.vocabulary)
-        check(inside, f"{CHARACTER}{model.vocabulary}", tf.reduce_min(ids), tf.reduce_max(ids))
-    if isinstance(x, dict):
-        lengths = tf.cast(x["lengths"], tf.int32)
-        inside = tf.logical_and(lengths >= 1, lengths <= tf.shape(tokens)[1])
-        check(inside, NO_TOKEN, lengths)
-    if len(batch) > 1 and _are_labels(batch[1]):
-        labels = tf.cast(batch[1], tf.int64)
-        inside = tf.logical_and(labels >= 0, labels < model.classes)
-        check(inside, f"{LABEL}{model.classes}", labels)
-    with tf.control_dependencies(checks):
-        batch = tf.nest.map_structure(tf.identity, batch)
-    return batch if len(batch) > 1 else batch[0]
+def as_tensors(inputs):
+    """Inputs as tensors, real numbers in float32."""
+    tensors = keras.tree.map_structure(tf.convert_to_tensor, inputs)
+    return keras.tree.map_structure(
+        lambda t: tf.cast(t, tf.float32) if t.dtype.is_floating else t, tensors
+    )
+
+
+def check_segments(losses, time):
+    """Raises if a segment is longer than the sequences, whose length is fixed."""
+    for loss in losses:
+        if time is not None and loss.shortest > time:
+            raise ValueError(
+                "`segment_length` must be smaller than the number of time steps: this loss needs "
+                f"{loss.shortest} of them. Received: segment_length={loss.segment_length}, "
+                f"time steps={time}"
+            )
 
 
 def reason(error):

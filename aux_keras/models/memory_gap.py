@@ -5,10 +5,10 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from aux_keras.layers import randomness
-from aux_keras.layers.auxiliary_loss import segment_loss
-from aux_keras.layers.recurrence import map_rows
-from aux_keras.layers.truncated_rnn import states_at
+from aux_keras import randomness
+from aux_keras.losses.objective import segment_loss
+from aux_keras.scan.rows import map_rows
+from aux_keras.scan.windows import states_at
 
 
 class Reading(NamedTuple):
@@ -30,7 +30,7 @@ class Reading(NamedTuple):
 class Recall(NamedTuple):
     """Losses of decoders on the states of their own and of other sequences, by token.
 
-    `draws`: see `draw_recall` of `AuxiliaryTask`. `own`, `other`: `(batch, anchors, l)` float32.
+    `draws`: see `draw_recall` of `AuxiliaryLoss`. `own`, `other`: `(batch, anchors, l)` float32.
     """
 
     draws: object

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from aux_keras.models import input_checks
 from aux_keras.models.memory_gap import MemoryGap, gaps_of
 
 
@@ -98,7 +99,7 @@ def memory_profile(model, inputs, loss=None):
 
     gap, tokens = MemoryGap("gap"), []
     for batch in batches:
-        picked, gaps = recalled(model.as_tensors(batch))
+        picked, gaps = recalled(input_checks.as_tensors(batch))
         gap.update_state(*gaps)
         tokens.append([np.asarray(part) for part in picked])
     if not tokens or not float(gap.count):

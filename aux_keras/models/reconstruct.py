@@ -3,8 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
-from aux_keras.layers.truncated_rnn import states_at
-from aux_keras.models.clocked_model import check_integer
+from aux_keras.arguments import check_integer
+from aux_keras.scan.windows import states_at
 
 
 def reconstruct(task, reading, anchors, length=None):

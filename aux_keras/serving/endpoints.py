@@ -12,12 +12,13 @@ models whose `preprocessing` says how raw data is read. In all of them the sizes
 and time are free.
 """
 
+import keras
 import tensorflow as tf
 
-from aux_keras.layers import recurrence
 from aux_keras.models import input_checks
 from aux_keras.models.auxiliary_classifier import AuxiliaryClassifier
 from aux_keras.models.sequence_classifier import SequenceClassifier
+from aux_keras.scan import recurrence
 from aux_keras.serving import raw_inputs
 
 
@@ -39,6 +40,12 @@ class Endpoints:
                 "`model` must be a built AuxiliaryClassifier or TransformerClassifier; other "
                 "Keras models, also one that AuxiliaryModel has trained, have an `export` of their "
                 f"own. Received: model={model!r}"
+            )
+        if model.model.activation is not keras.activations.softmax:
+            raise ValueError(
+                "`model` must have activation='softmax', whose labels these functions return; any "
+                "other has `export`, as every Keras model. Received: activation="
+                f"{keras.activations.serialize(model.model.activation)!r}"
             )
         if not model.built:
             raise ValueError(f"`model` must be built: fit it, or call `build`. Received: {model!r}")

@@ -70,8 +70,7 @@ def write_saved_model(model, path):
     """Writes a SavedModel with every function of `endpoints` as a signature."""
     functions = Endpoints(model).functions()
     archive = keras.export.ExportArchive()
-    for layer in model.inference_layers():
-        archive.track(layer)
+    archive.track(model.model)
     for name, (function, specs) in functions.items():
         archive.add_endpoint(name, function, specs)
     archive.write_out(str(path), verbose=False)

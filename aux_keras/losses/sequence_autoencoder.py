@@ -3,8 +3,8 @@
 import keras
 import tensorflow as tf
 
-from aux_keras.layers.anchor_sampler import Segments
-from aux_keras.layers.language_model import LanguageModel
+from aux_keras.losses.anchor_sampler import Segments
+from aux_keras.losses.language_model import LanguageModel
 
 
 @keras.saving.register_keras_serializable("aux_keras")
@@ -20,7 +20,7 @@ class SequenceAutoencoder(LanguageModel):
     Args:
         truncation, hidden_units, drop_rate, drop_per: see `LanguageModel`.
 
-    Call arguments, Returns: see `AuxiliaryTask`; there is one anchor, the last token.
+    Call arguments, Returns: see `AuxiliaryLoss`; there is one anchor, the last token.
 
     Raises:
         ValueError: as `LanguageModel`.
@@ -53,7 +53,7 @@ class SequenceAutoencoder(LanguageModel):
     def positions(self, draws, steps):
         return super().positions(draws, steps) - 1  # the first token is predicted too
 
-    def inputs_and_targets(self, tokens, starts=None):
+    def inputs_and_targets(self, tokens, features, starts=None):
         del starts  # the first token always
-        over = tf.zeros_like(tokens[:, :1])
-        return tf.concat([over, tokens[:, :-1]], axis=1), tokens
+        over = tf.zeros_like(features[:, :1])
+        return tf.concat([over, features[:, :-1]], axis=1), tokens

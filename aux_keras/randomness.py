@@ -6,6 +6,8 @@ replicas draw the same. Philox is named because the default algorithm differs be
 XLA and plain graphs.
 """
 
+import threading
+
 import tensorflow as tf
 
 
@@ -24,6 +26,40 @@ def fold_in(key, *values):
     for value in values:
         key = tf.random.fold_in(key, tf.cast(value, tf.int32), alg="philox")
     return key
+
+
+class KeyScope:
+    """Gives the layers that are called inside the block keys from one key, in order of call.
+
+    So all that they draw is a function of this key, and not of a state of their own.
+    """
+
+    open = threading.local()  # replicas are traced in threads of their own
+
+    def __init__(self, key):
+        self.key = key
+        self.count = 0
+
+    def __enter__(self):
+        self.outer, KeyScope.open.scope = KeyScope.innermost(), self
+        return self
+
+    def __exit__(self, *error):
+        KeyScope.open.scope = self.outer
+
+    @staticmethod
+    def innermost():
+        return getattr(KeyScope.open, "scope", None)
+
+    def next_key(self):
+        self.count += 1
+        return fold_in(self.key, 0, self.count)
+
+
+def next_key(seed_generator):
+    """A key `(2,)` int32 for one call of a layer: of the scope, or of the layer's generator."""
+    scope = KeyScope.innermost()
+    return tf.cast(seed_generator.next(), tf.int32) if scope is None else scope.next_key()
 
 
 def uniform(key, shape):

@@ -1,66 +1,15 @@
-"""A stack of LSTMs over time as two compiled loops: states forward, gradients back.
+"""Back-propagation through time of a stack of LSTMs, as a compiled loop.
 
 TensorFlow differentiates a loop by keeping every intermediate of every step. The
 LSTM needs its states and gates only, so its back-propagation through time is
-written out, once, for all uses: windows, decoders, full back-propagation. All layers
-of a stack take a step together, so that what one hands to the next stays in cache.
-Under XLA a loop keeps little more than one core busy; `map_rows` gives every core rows
-of its own.
-
-Shapes: `time` steps, `rows` (sequences or segments), `units`, `features`. Sequences
-are time-major, `(time, rows, features)`; or `(time, rows)` integers, which stand for
-one-hot features and become such one step at a time.
+written out, once, for all uses: windows, decoders, full back-propagation.
 """
 
-import keras
 import tensorflow as tf
 
+from aux_keras.scan.lstm import as_features, lstm_forward, step_arguments
+
 PRODUCT_ROWS = 256  # rows of a matrix product beyond which more do not make it faster
-
-
-def is_plain_lstm(cell):
-    """Whether `cell` computes exactly the equations of `lstm_step`."""
-    return (
-        type(cell) is keras.layers.LSTMCell
-        and cell.activation is keras.activations.tanh
-        and cell.recurrent_activation is keras.activations.sigmoid
-        and not cell.dropout
-        and not cell.recurrent_dropout
-    )
-
-
-def lstm_step(kernel, x, h, c):
-    """One step of the LSTM (Hochreiter & Schmidhuber 1997), gates in Keras's order.
-
-    `[i, f, g, o] = [h, x, 1] K`, `c' = f c + i g`, `h' = o tanh(c')`. All gates come
-    from one matrix product: a second one for `x`, or a bias added afterwards, takes
-    XLA's slow path on a CPU and more than twice the time.
-
-    Args:
-        kernel: `(units + features + 1, 4 * units)`: recurrent kernel, input kernel, bias.
-        x: `(rows, features)`.
-        h: `(rows, units)`, the output before.
-        c: `(rows, units)`, the cell state before.
-
-    Returns:
-        `(h, c, gates)`: `(rows, units)`, `(rows, units)`, `(rows, 4 * units)`.
-    """
-    i, f, g, o = tf.split(step_arguments(x, h) @ kernel, 4, axis=-1)
-    i, f, g, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
-    c = f * c + i * g
-    return o * tf.tanh(c), c, tf.concat([i, f, g, o], -1)
-
-
-def step_arguments(x, h):
-    """`[h, x, 1]`, what a step multiplies its kernel with: `(..., units + features + 1)`."""
-    return tf.concat([h, x, tf.ones_like(h[..., :1])], -1)
-
-
-def as_features(tokens, kernel, units):
-    """`(..., features)` tokens as they are; `(...)` integers as one-hot features."""
-    if tokens.dtype.is_floating:
-        return tokens
-    return tf.one_hot(tokens, kernel.shape[0] - units - 1, dtype=kernel.dtype)
 
 
 def gate_slopes(gates):
@@ -116,67 +65,13 @@ def lstm_kernel_gradient(x, h, dz):
     return tf.tensordot(step_arguments(x, h), dz, [[0, 1], [0, 1]])
 
 
-def stack_arrays(kernels, states, steps):
-    """For each layer, TensorArrays for what `lstm_forward` returns, the first states written."""
-
-    def before(s):
-        return tf.TensorArray(s.dtype, steps + 1, element_shape=s.shape).write(0, s)
-
-    def gates(kernel, h):
-        return tf.TensorArray(h.dtype, steps, element_shape=(h.shape[0], kernel.shape[1]))
-
-    return [(before(h), before(c), gates(k, h)) for k, (h, c) in zip(kernels, states)]
-
-
-def stack_step(kernels, t, x, states, arrays, valid=None):
-    """One step of every layer, written down at step `t`.
-
-    Args:
-        kernels, states, arrays: lists, one of each per layer, bottom first.
-        t: int scalar.
-        x: `(rows, features)`, what the bottom layer reads.
-        valid: `(rows, 1)` bool; other rows rest. None: none does.
-
-    Returns:
-        the new `(states, arrays)`.
-    """
-    after, written = [], []
-    for kernel, (h, c), (hs, cs, gates) in zip(kernels, states, arrays):
-        new_h, new_c, gate = lstm_step(kernel, x, h, c)
-        if valid is not None:
-            new_h, new_c = tf.where(valid, new_h, h), tf.where(valid, new_c, c)
-        written.append((hs.write(t + 1, new_h), cs.write(t + 1, new_c), gates.write(t, gate)))
-        after.append((new_h, new_c))
-        x = new_h
-    return after, written
-
-
-@tf.function(jit_compile=True)
-def lstm_forward(kernels, inputs, states, lengths):
-    """All steps of all layers. Rows rest (repeat their state) from `lengths` on.
-
-    Returns:
-        per layer `(hs, cs, gates)`: states before each step and after the last,
-        `(time + 1, rows, units)`, and gates `(time, rows, 4 * units)`.
-    """
-    steps, units = tf.shape(inputs)[0], states[0][0].shape[-1]
-
-    def body(t, states, arrays):
-        x, valid = as_features(inputs[t], kernels[0], units), (t < lengths)[:, None]
-        return t + 1, *stack_step(kernels, t, x, states, arrays, valid)
-
-    loop = (0, states, stack_arrays(kernels, states, steps))
-    loop = tf.while_loop(lambda t, *_: t < steps, body, loop, maximum_iterations=steps)
-    return [tuple(array.stack() for array in layer) for layer in loop[2]]
-
-
 def stack_step_gradient(kernels, t, residuals, above, dstates, valid, passes):
     """Gradients of one step of every layer, top layer first.
 
     Args:
         kernels: per layer, see `lstm_step_gradient`.
         t: int scalar, the step.
-        residuals: results of `lstm_forward`.
+        residuals: those of `lstm_forward`.
         above: gradients of the top layer's h and c from outside, `(rows, units)` or None.
         dstates: per layer, gradients of `(h, c)` from later steps, `(rows, units)`.
         valid: `(rows, 1)` bool; other rows rest and hand their gradients on.
@@ -209,7 +104,7 @@ def stack_kernel_gradients(kernels, inputs, residuals, first, dzs):
 
     Args:
         kernels, inputs: as in `lstm_forward`.
-        residuals: its results.
+        residuals: its residuals.
         first: int scalar.
         dzs: per layer, see `lstm_kernel_gradient`.
 
@@ -239,7 +134,7 @@ def lstm_backward(kernels, inputs, lengths, cut, residuals, dsteps, dlast, throu
     Args:
         kernels, inputs, lengths: as in `lstm_forward`.
         cut: int scalar, at least 1.
-        residuals: results of `lstm_forward`.
+        residuals: those of `lstm_forward`.
         dsteps: gradients of the top layer's h and c after each step, `(time, rows, units)`
             or None.
         dlast: per layer, gradients of `(h, c)` after the last step, `(rows, units)`.
@@ -250,6 +145,7 @@ def lstm_backward(kernels, inputs, lengths, cut, residuals, dsteps, dlast, throu
         `dinputs` is `(time, rows, 0)` unless `through_inputs`.
     """
     steps, rows, units = tf.shape(inputs)[0], inputs.shape[1], residuals[0][0].shape[-1]
+    longest = tf.minimum(tf.reduce_max(lengths), steps)
     lowest = kernels[0][:-1] if through_inputs else kernels[0][:units]
     transposed = [tf.transpose(k) for k in (lowest, *(k[:-1] for k in kernels[1:]))]
     summed = tf.clip_by_value(PRODUCT_ROWS // tf.shape(inputs)[1], 1, steps)
@@ -276,7 +172,7 @@ def lstm_backward(kernels, inputs, lengths, cut, residuals, dsteps, dlast, throu
 
     width = inputs.shape[-1] if through_inputs else 0
     dinputs = tf.TensorArray(kernels[0].dtype, steps, element_shape=(rows, width))
-    loop = (steps, [tf.zeros_like(k) for k in kernels], dinputs, dlast)
+    loop = (longest, [tf.zeros_like(k) for k in kernels], dinputs, dlast)
     loop = tf.while_loop(lambda end, *_: end > 0, sum_steps, loop)
     return loop[1], loop[2].stack(), loop[3]
 
@@ -294,13 +190,14 @@ def lstm_scan(
         lengths: `(rows,)` int32, steps after which a row rests.
         cut: the states become constants at the start of every `cut`-th step after the
             first. None: never. 0: the results are constants.
-        returns: `"states"`, `"outputs"` or `"last"`, see below.
-        residuals: results of `lstm_forward` if they are known already.
+        returns: `"states"`, `"outputs"`, `"last"` or `"both"`, see below.
+        residuals: those of `lstm_forward` if they are known already; not with `"last"`, `"both"`.
         through_inputs: bool, whether gradient passes on to the inputs, if they are real.
 
     Returns:
-        Of the top layer: `(h, c)` after each step, `(time, rows, units)`; or h alone of
-        these; or `(h, c)` after the last step, `(rows, units)`.
+        Of the top layer: `(h, c)` after each step, `(time, rows, units)`, undefined past a
+        row's length; or h alone of these; or `(h, c)` after the last step, `(rows, units)`; or
+        `(h of each step, h, c)`.
     """
     layers, every = len(kernels), tf.constant(cut) if cut else tf.shape(inputs)[0] + 1
     through_inputs = through_inputs and inputs.dtype.is_floating
@@ -310,21 +207,28 @@ def lstm_scan(
         # Constants: an eager tape would otherwise differentiate the compiled loop too.
         inputs, *flat = (tf.stop_gradient(v) for v in (inputs, *flat))
         kernels, states = flat[:layers], list(zip(flat[layers::2], flat[layers + 1 :: 2]))
-        kept = residuals or lstm_forward(kernels, inputs, states, lengths)
+        kept, last = (residuals, None) if residuals else (
+            lstm_forward(kernels, inputs, states, lengths)
+        )  # fmt: skip
         hs, cs, _ = kept[-1]
-        results = {"states": (hs[1:], cs[1:]), "outputs": hs[1:], "last": (hs[-1], cs[-1])}
 
-        def gradient(dh, dc=None):
-            dsteps, dlast = (dh, dc), tf.nest.map_structure(tf.zeros_like, states)
-            if returns == "last":
-                dsteps, dlast[-1] = (None, None), dsteps
+        def gradient(*dresults):
+            dsteps, dlast = (None, None), tf.nest.map_structure(tf.zeros_like, states)
+            if returns in ("last", "both"):
+                dlast[-1] = dresults[-2:]
+            if returns != "last":
+                dsteps = dresults[:2] if returns == "states" else (dresults[0], None)
             dkernels, dinputs, dstates = lstm_backward(
                 kernels, inputs, lengths, every, kept, dsteps, dlast, through_inputs
             )
             dinputs = dinputs if through_inputs else None
             return dinputs, *dkernels, *tf.nest.flatten(dstates)
 
-        return results[returns], gradient
+        results = {
+            "states": lambda: (hs[1:], cs[1:]), "outputs": lambda: hs[1:],
+            "last": lambda: last[-1], "both": lambda: (hs[1:], *last[-1]),
+        }  # fmt: skip
+        return results[returns](), gradient
 
     results = scan(inputs, *kernels, *tf.nest.flatten(states))
     return tf.nest.map_structure(tf.stop_gradient, results) if cut == 0 else results

@@ -6,26 +6,31 @@ compiled special case, `CellRecurrence` takes any Keras cell; both give the same
 numbers, which a test holds them to.
 """
 
-import functools
-import os
+import contextlib
+import inspect
 
 import tensorflow as tf
 
-from aux_keras.layers import lstm_scan
+from aux_keras.scan import lstm, lstm_gradient
+from aux_keras.scan.cell_dropout import draw_masks, use_masks
 
 UNROLLED = 8  # steps per turn of the loop in `read`
+SIZES = [2**k for k in range(4, 25)]  # time steps to which sequences of unknown length are padded
 
 
-def make_recurrence(cell, embedding, dtype):
+def make_recurrence(cell, embedding, dtype, training=False, key=None):
     """The recurrence of a built cell that reads tokens through `embedding`.
 
     Args:
         cell: a built Keras RNN cell.
         embedding: a built `TokenEmbedding`, or None to read inputs as they are.
         dtype: compute dtype.
+        training: bool, what a cell that asks for it is told.
+        key: `(2,)` int32, of the masks of dropout inside the cell; None drops nothing.
     """
-    plain = lstm_scan.is_plain_lstm(cell)
-    return (LSTMRecurrence if plain else CellRecurrence)(cell, embedding, dtype)
+    if lstm.is_plain_lstm(cell, dropping=key is not None):
+        return LSTMRecurrence(cell, embedding, dtype)
+    return CellRecurrence(cell, embedding, dtype, training, key)
 
 
 class LSTMRecurrence:
@@ -40,8 +45,17 @@ class LSTMRecurrence:
         self.kernel = tf.concat([recurrent, kernel, bias[None]], axis=0)
 
     def inputs(self, tokens):
-        """Tokens, rows first, as the scan reads them, see `time_major`."""
-        return time_major(tokens, self.dtype)
+        """Tokens, rows first, as the scan reads them, see `time_major`.
+
+        Each number of time steps is compiled for itself. Where it is not known beforehand it is
+        made one of few; the loops end with the longest row and do not run the steps added.
+        """
+        inputs = time_major(tokens, self.dtype)
+        if inputs.shape[0] is not None:
+            return inputs
+        steps = tf.shape(inputs)[0]
+        size = tf.gather(SIZES, tf.searchsorted(SIZES, steps[None]))[0]
+        return tf.pad(inputs, [[0, size - steps], *[[0, 0]] * (inputs.shape.rank - 1)])
 
     def first(self, rows):
         """The record before the first token."""
@@ -56,25 +70,26 @@ class LSTMRecurrence:
 
     def step(self, token, record):
         """The record after one more token, `(rows, features)`, or `(rows,)` characters."""
-        features = lstm_scan.as_features(token, self.kernel, self.units)
-        return lstm_scan.lstm_step(self.kernel, features, *record)[:2]
+        features = lstm.as_features(token, self.kernel, self.units)
+        return lstm.lstm_step(self.kernel, features, *record)[:2]
 
     def scan(self, inputs, record, lengths, cut=None, returns="states"):
-        """Records over time, see `lstm_scan.lstm_scan`."""
-        return lstm_scan.lstm_scan([self.kernel], inputs, [record], lengths, cut, returns)
+        """Records over time, see `lstm_scan`."""
+        return lstm_gradient.lstm_scan([self.kernel], inputs, [record], lengths, cut, returns)
 
-    def collect(self, inputs, counts):
+    def collect(self, inputs, first, counts):
         """Constant records after `counts` tokens, see `collect_states`."""
-        kernel, inputs = tf.stop_gradient(self.kernel), tf.stop_gradient(inputs)
-        record = self.first(tf.shape(inputs)[1])
-        return tuple(map(tf.stop_gradient, collect_lstm_states(kernel, inputs, *record, counts)))
+        constants = map(tf.stop_gradient, (self.kernel, inputs, *first))
+        return tuple(map(tf.stop_gradient, collect_lstm_states(*constants, counts)))
 
 
 class CellRecurrence:
-    """Any Keras cell, in a TensorFlow loop; the record is (output, *states)."""
+    """Any Keras cell, in a TensorFlow loop; the record is (output, *states, *dropout masks)."""
 
-    def __init__(self, cell, embedding, dtype):
-        self.cell, self.embedding, self.dtype = cell, embedding, dtype
+    def __init__(self, cell, embedding, dtype, training=False, key=None):
+        self.cell, self.embedding, self.dtype, self.key = cell, embedding, dtype, key
+        self.options = {"training": training} if takes_training(cell) else {}
+        self.parts = 1 + len(tf.nest.flatten(cell.state_size))  # of a record, without masks
 
     def inputs(self, tokens):
         return time_major(tokens, self.dtype)
@@ -84,51 +99,59 @@ class CellRecurrence:
 
     def from_states(self, states):
         states = tuple(tf.cast(s, self.dtype) for s in states)
-        width = self.cell.output_size
-        output = tf.zeros((tf.shape(states[0])[0], width), self.dtype)
-        return (tf.ensure_shape(output, (states[0].shape[0], width)), *states)
+        width, rows = self.cell.output_size, tf.shape(states[0])[0]
+        output = tf.ensure_shape(tf.zeros((rows, width), self.dtype), (states[0].shape[0], width))
+        masks = () if self.key is None else draw_masks(self.cell, rows, self.key, self.dtype)
+        return (output, *states, *masks)
 
-    @staticmethod
-    def states(record):
-        return tuple(record[1:])
+    def states(self, record):
+        return tuple(record[1 : self.parts])
 
     def step(self, token, record):
         """The record after one more token, `(rows, features)`, or `(rows,)` characters."""
         features = token if self.embedding is None else self.embedding(token)
-        states = list(record[1:])
+        states, masks = list(self.states(record)), record[self.parts :]
         if tf.nest.is_nested(self.cell.state_size):
             states = tf.nest.pack_sequence_as(self.cell.state_size, states)
-        output, states = self.cell(features, states)
+        with use_masks(self.cell, masks) if masks else contextlib.nullcontext():
+            output, states = self.cell(features, states, **self.options)
         # A cell made under another dtype policy returns what that one says.
-        return tuple(tf.cast(s, self.dtype) for s in (output, *tf.nest.flatten(states)))
+        after = tuple(tf.cast(s, self.dtype) for s in (output, *tf.nest.flatten(states)))
+        return (*after, *masks)
 
     def scan(self, inputs, record, lengths, cut=None, returns="states"):
         steps = inputs.shape[0] or tf.shape(inputs)[0]
-        kept = {"states": len(record), "outputs": 1, "last": 0}[returns]
+        record, masks = record[: self.parts], record[self.parts :]
+        kept = {"states": self.parts, "outputs": 1, "last": 0, "both": 1}[returns]
+        # A list with no step written has no shape, so it is filled to its end.
+        longest = steps if kept else tf.minimum(tf.reduce_max(lengths), steps)
 
         def body(t, record, arrays):
             state = tuple(cut_gradient(s, t, cut) for s in record) if cut else record
             valid = (t < lengths)[:, None]
             record = tuple(
                 tf.where(valid, new, old)
-                for new, old in zip(self.step(inputs[t], state), record, strict=True)
+                for new, old in zip(self.step(inputs[t], (*state, *masks)), record)
             )
             return t + 1, record, tuple(a.write(t, s) for a, s in zip(arrays, record))
 
         arrays = tuple(tf.TensorArray(s.dtype, steps, element_shape=s.shape) for s in record[:kept])
         _, record, arrays = tf.while_loop(
-            lambda t, *_: t < steps, body, (0, record, arrays), maximum_iterations=steps
+            lambda t, *_: t < longest, body, (0, record, arrays), maximum_iterations=steps
         )
-        results = tuple(a.stack() for a in arrays) if kept else record
+        results = tuple(a.stack() for a in arrays)
+        results += (*record, *masks) if returns in ("last", "both") else ()
         results = tuple(map(tf.stop_gradient, results)) if cut == 0 else results
         return results[0] if returns == "outputs" else results
 
-    def collect(self, inputs, counts):
-        record = self.first(tf.shape(inputs)[1])
-        collected = collect_states(
-            lambda t, record: self.step(inputs[t], record), tf.shape(inputs)[0], record, counts
-        )
+    def collect(self, inputs, first, counts):
+        collected = collect_states(lambda t, record: self.step(inputs[t], record), first, counts)
         return tuple(map(tf.stop_gradient, collected))
+
+
+def takes_training(cell):
+    """Whether the call of a cell has an argument `training`."""
+    return "training" in inspect.signature(cell.call).parameters
 
 
 @tf.function(jit_compile=True)
@@ -136,20 +159,19 @@ def collect_lstm_states(kernel, inputs, h, c, counts):
     """`collect_states` of the LSTM, compiled."""
 
     def step(t, state):
-        features = lstm_scan.as_features(inputs[t], kernel, h.shape[-1])
-        return lstm_scan.lstm_step(kernel, features, *state)[:2]
+        features = lstm.as_features(inputs[t], kernel, h.shape[-1])
+        return lstm.lstm_step(kernel, features, *state)[:2]
 
-    return collect_states(step, tf.shape(inputs)[0], (h, c), counts)
+    return collect_states(step, (h, c), counts)
 
 
-def collect_states(step, steps, state, counts):
+def collect_states(step, state, counts):
     """States after given numbers of tokens, from one forward run that keeps no others.
 
     Args:
         step: function of `(t, state)` that returns the state after step `t`.
-        steps: int scalar, number of steps, at least 1.
         state: tuple of `(rows, width)`, before the first token.
-        counts: `(rows, anchors)` int32 in [0, steps], numbers of tokens read.
+        counts: `(rows, anchors)` int32, numbers of tokens read.
 
     Returns:
         tuple of `(rows, anchors, width)`, one per state.
@@ -164,6 +186,7 @@ def collect_states(step, steps, state, counts):
         # At most steps nobody wants a state, and all of `picked` would be copied for nothing.
         return t + 1, state, tf.cond(tf.reduce_any(wanted), pick, lambda: picked)
 
+    steps = tf.reduce_max(counts)
     picked = tuple(tf.repeat(s[:, None], counts.shape[1], axis=1) for s in state)
     return tf.while_loop(lambda t, *_: t < steps, body, (0, state, picked))[2]
 
@@ -224,50 +247,13 @@ def at_counts(first, records, counts):
         counts: `(rows, anchors)` int32.
 
     Returns:
-        tuple of `(rows, anchors, width)`.
+        tuple of `(rows, anchors, width)`; what is in `first` alone is the same at every step.
     """
     row = tf.broadcast_to(tf.range(tf.shape(counts)[0])[:, None], tf.shape(counts))
     index = tf.stack([tf.maximum(counts - 1, 0), row], axis=-1)
-    return tuple(
+    picked = tuple(
         tf.where(counts[..., None] > 0, tf.gather_nd(r, index), f[:, None])
         for f, r in zip(first, records)
     )
-
-
-def map_rows(function, *rows, blocks=None, least=8):
-    """Applies a function to blocks of rows, one block per core, and joins the results.
-
-    TensorFlow runs the blocks side by side; a compiled loop on its own runs on one core.
-
-    Args:
-        function: takes and returns nests of tensors whose first axis is rows, and
-            treats every row by itself.
-        *rows: its arguments, with the same number of rows.
-        blocks: number of blocks, by default the number of cores.
-        least: no block is smaller than this, where the number of rows is known.
-
-    Returns:
-        `function(*rows)`.
-    """
-    first = tf.nest.flatten(rows)[0]
-    size, blocks = first.shape[0], blocks or core_count()
-    if size is not None:
-        blocks = max(1, min(blocks, size // least))
-    if blocks == 1:
-        return function(*rows)
-    size = size or tf.shape(first)[0]
-    ends = [size * i // blocks for i in range(blocks + 1)]
-    parts = [
-        function(*tf.nest.map_structure(lambda r, lo=low, hi=high: r[lo:hi], rows))
-        for low, high in zip(ends, ends[1:])
-    ]
-    return tf.nest.map_structure(lambda *part: tf.concat(part, axis=0), *parts)
-
-
-@functools.cache
-def core_count():
-    """Cores of this process; 1 where a GPU does the work."""
-    if tf.config.list_physical_devices("GPU"):
-        return 1
-    has_affinity = hasattr(os, "sched_getaffinity")  # Linux
-    return len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    constant = (tf.repeat(f[:, None], counts.shape[1], axis=1) for f in first[len(records) :])
+    return (*picked, *constant)

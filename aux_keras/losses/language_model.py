@@ -3,12 +3,12 @@
 import keras
 import tensorflow as tf
 
-from aux_keras.layers import randomness
-from aux_keras.layers.anchor_sampler import Segments, predicted_positions
-from aux_keras.layers.arguments import check_truncation
-from aux_keras.layers.auxiliary_loss import segment_loss, token_loss
-from aux_keras.layers.auxiliary_task import Draws, by_segment
+from aux_keras import randomness
+from aux_keras.arguments import check_truncation
 from aux_keras.layers.token_readout import TokenReadout, feed_forward_over_time
+from aux_keras.losses.anchor_sampler import Segments, predicted_positions
+from aux_keras.losses.auxiliary_loss import Draws, by_segment
+from aux_keras.losses.objective import segment_loss, token_loss
 
 
 @keras.saving.register_keras_serializable("aux_keras")
@@ -23,7 +23,7 @@ class LanguageModel(keras.layers.Layer):
         truncation: int steps of back-propagation; None for no cut, 0 for none at all.
         hidden_units, drop_rate, drop_per: of the readout, see `TokenReadout`.
 
-    Call arguments, Returns: see `AuxiliaryTask`; there is one anchor.
+    Call arguments, Returns: see `AuxiliaryLoss`; there is one anchor.
 
     Raises:
         ValueError: on a bad truncation; on the others as soon as the layer is built.
@@ -47,7 +47,7 @@ class LanguageModel(keras.layers.Layer):
         self.drop_rate = drop_rate
         self.drop_per = drop_per
 
-    def build_task(self, features, encoder_states, encoder_units, token_units, characters=False):
+    def build_loss(self, features, encoder_states, encoder_units, token_units, characters=False):
         """Builds the readout, see `Reconstruction`."""
         del encoder_states, token_units, characters
         self.readout = TokenReadout(
@@ -58,7 +58,7 @@ class LanguageModel(keras.layers.Layer):
         self.built = True
 
     def draw(self, lengths, key, feed_probability, training, growth=1.0):
-        """See `AuxiliaryTask.draw`; only DropConnect masks are random."""
+        """See `AuxiliaryLoss.draw`; only DropConnect masks are random."""
         del feed_probability, growth
         rows, none = tf.shape(lengths)[0], tf.zeros((tf.shape(lengths)[0], 1, 0))
         mask = none
@@ -75,7 +75,7 @@ class LanguageModel(keras.layers.Layer):
         del draws
 
     def draw_recall(self, lengths, key, growth):
-        """See `AuxiliaryTask.draw_recall`: the second half is read on from the middle."""
+        """See `AuxiliaryLoss.draw_recall`: the second half is read on from the middle."""
         half = lengths[:, None] // 2
         segments = Segments(half, half, lengths[:, None] - 1 - half)
         return self.draw(lengths, key, None, False, growth)._replace(segments=segments)
@@ -85,30 +85,35 @@ class LanguageModel(keras.layers.Layer):
         return draws.segments.anchors, self.truncation
 
     def positions(self, draws, steps):
-        """See `AuxiliaryTask.positions`."""
+        """See `AuxiliaryLoss.positions`."""
         return predicted_positions(draws.segments, steps)
 
-    def inputs_and_targets(self, tokens, starts=None):
-        """What the RNN is fed and what it is to predict, each of the shape of `tokens`.
+    def inputs_and_targets(self, tokens, features, starts=None):
+        """What the RNN is fed and what it is to predict, of the shapes of features and tokens.
 
-        The last input of a sequence is fed for nothing: its step is behind `lengths`.
+        The last input of a sequence is fed for nothing: its step is past the length.
 
         Args:
             tokens: `(batch, time, features)`, or `(batch, time)` characters.
+            features: `(batch, time, width)`, what the RNN reads at these tokens; or `tokens`.
             starts: `(batch,)` int32, first input of each sequence, by default its first token.
         """
         if starts is not None:
             time = tf.shape(tokens)[1]
             positions = tf.minimum(starts[:, None] + tf.range(time), time - 1)
-            tokens = tf.gather(tokens, positions, axis=1, batch_dims=1)
-        return tokens, tf.roll(tokens, -1, axis=1)
+            tokens, features = (
+                tf.gather(t, positions, axis=1, batch_dims=1) for t in (tokens, features)
+            )
+        return features, tf.roll(tokens, -1, axis=1)
 
     def token_losses(self, tokens, draws, record, encoder, embedding=None, features=None):
-        """See `AuxiliaryTask.token_losses`; there are as many as time steps."""
-        del embedding, features  # the encoder reads tokens, through its own embedding
+        """See `AuxiliaryLoss.token_losses`; there are as many as time steps."""
+        del embedding  # the encoder has its own
         segments = draws.segments
         inputs, targets = self.inputs_and_targets(
-            tokens, None if record is None else segments.starts[:, 0]
+            tokens,
+            tokens if features is None else features,
+            None if record is None else segments.starts[:, 0],
         )
         lengths, inputs = segments.lengths[:, 0], encoder.inputs(inputs)
         start = encoder.first(tf.shape(lengths)[0])

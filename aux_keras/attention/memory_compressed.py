@@ -3,9 +3,9 @@
 import keras
 import tensorflow as tf
 
-from aux_keras.layers.arguments import check_positive
-from aux_keras.layers.padding import zero_padding
-from aux_keras.layers.self_attention import SelfAttention
+from aux_keras.arguments import check_positive
+from aux_keras.attention.self_attention import SelfAttention
+from aux_keras.padding import zero_padding
 
 
 @keras.saving.register_keras_serializable("aux_keras")

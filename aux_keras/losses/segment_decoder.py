@@ -3,10 +3,11 @@
 import keras
 import tensorflow as tf
 
-from aux_keras.layers import lstm_scan, recurrence
-from aux_keras.layers.arguments import check_truncation, is_cell, revive
-from aux_keras.layers.scheduled_sampling import FEEDBACKS, choose, own_token
+from aux_keras.arguments import check_truncation, is_cell, revive
 from aux_keras.layers.token_readout import TokenReadout, feed_forward, feed_forward_over_time
+from aux_keras.losses.scheduled_sampling import FEEDBACKS, choose, own_token
+from aux_keras.scan import lstm, recurrence
+from aux_keras.scan.lstm_gradient import lstm_scan
 
 
 @tf.function(jit_compile=True)
@@ -14,7 +15,7 @@ def sample_lstm_decoder(kernels, readout, tokens, feed, uniform, states, feedbac
     """Runs a decoder of plain LSTMs forward on its own outputs, where `feed` is False.
 
     Args:
-        kernels: one kernel per layer, see `lstm_scan.lstm_step`.
+        kernels: one kernel per layer, see `lstm.lstm_step`.
         readout: arguments of `feed_forward` after the first.
         tokens: `(time, rows, features)`, the true tokens; or `(time, rows)` characters.
         feed: `(time, rows)` bool, whether to feed the true token.
@@ -24,20 +25,20 @@ def sample_lstm_decoder(kernels, readout, tokens, feed, uniform, states, feedbac
 
     Returns:
         tokens as they were fed, of the shape of `tokens`, and for each layer what
-        `lstm_scan.lstm_forward` would return.
+        `lstm.lstm_forward` would keep.
     """
     steps, units = tf.shape(tokens)[0], states[0][0].shape[-1]
 
     def body(t, own, states, fed, arrays):
         token = choose(feed[t], tokens[t], own)
-        x = lstm_scan.as_features(token, kernels[0], units)
-        states, arrays = lstm_scan.stack_step(kernels, t, x, states, arrays)
+        x = lstm.as_features(token, kernels[0], units)
+        states, arrays = lstm.stack_step(kernels, t, x, states, arrays)
         prediction = feed_forward(states[-1][0], *readout)
         own = own_token(prediction, uniform if uniform is None else uniform[t], feedback)
         return t + 1, own, states, fed.write(t, token), arrays
 
     fed = tf.TensorArray(tokens.dtype, steps, element_shape=tokens.shape[1:])
-    arrays = lstm_scan.stack_arrays(kernels, states, steps)
+    arrays = lstm.stack_arrays(kernels, states, steps)
     loop = (0, tf.zeros_like(tokens[0]), states, fed, arrays)
     loop = tf.while_loop(lambda t, *_: t < steps, body, loop, maximum_iterations=steps)
     return loop[3].stack(), [tuple(a.stack() for a in layer) for layer in loop[4]]
@@ -199,7 +200,7 @@ class SegmentDecoder(keras.layers.Layer):
         """The inputs are known: the stack runs over all steps, the readout over its outputs."""
         lengths = tf.fill([tf.shape(inputs)[1]], tf.shape(inputs)[0])
         if self._compiled(stack):
-            outputs = lstm_scan.lstm_scan(
+            outputs = lstm_scan(
                 [r.kernel for r in stack], inputs, records, lengths, self.truncation, "outputs",
                 residuals, through_inputs=residuals is None,
             )  # fmt: skip

@@ -3,8 +3,8 @@
 import keras
 import tensorflow as tf
 
-from aux_keras.layers.arguments import check_positive
-from aux_keras.layers.padding import valid_lengths
+from aux_keras.arguments import check_positive
+from aux_keras.padding import valid_lengths
 
 
 def attention(query, key, value, valid, heads):

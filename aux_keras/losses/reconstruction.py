@@ -3,15 +3,15 @@
 import keras
 import tensorflow as tf
 
-from aux_keras.layers.anchor_sampler import PLACEMENTS, Segments, gather_segments
-from aux_keras.layers.arguments import revive
-from aux_keras.layers.auxiliary_task import AuxiliaryTask
-from aux_keras.layers.segment_decoder import SegmentDecoder
-from aux_keras.layers.truncated_rnn import merge_anchors
+from aux_keras.arguments import revive
+from aux_keras.losses.anchor_sampler import PLACEMENTS, Segments, gather_segments
+from aux_keras.losses.auxiliary_loss import AuxiliaryLoss
+from aux_keras.losses.segment_decoder import SegmentDecoder
+from aux_keras.scan.rows import merge_anchors
 
 
 @keras.saving.register_keras_serializable("aux_keras")
-class Reconstruction(AuxiliaryTask):
+class Reconstruction(AuxiliaryLoss):
     """Reconstructs segments of what the main RNN has read, from its state at an anchor.
 
     A `SegmentDecoder` starts from the state at the anchor and is fed by scheduled
@@ -33,7 +33,7 @@ class Reconstruction(AuxiliaryTask):
         drop_per: `"example"` or `"batch"`, see `DropConnectDense`.
         feedback, feedback_gradient: see `SegmentDecoder`.
 
-    Call arguments, Returns: see `AuxiliaryTask`.
+    Call arguments, Returns: see `AuxiliaryLoss`.
 
     Raises:
         ValueError: on arguments outside what is said above.
@@ -62,7 +62,7 @@ class Reconstruction(AuxiliaryTask):
             feedback_gradient, dtype=self.dtype_policy, name="decoder",
         )  # fmt: skip
 
-    def build_task(self, features, encoder_states, encoder_units, token_units, characters=False):
+    def build_loss(self, features, encoder_states, encoder_units, token_units, characters=False):
         """Builds the decoder by hand: it is not on the inference path.
 
         Args:

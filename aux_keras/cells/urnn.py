@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from aux_keras.layers.arguments import check_positive
+from aux_keras.arguments import check_positive
 
 
 def reflect(z, v):

@@ -1,15 +1,26 @@
 """Checks of arguments that several layers take, and their way back from a config."""
 
 import copy
+import operator
 
 import keras
 
 
+def check_integer(name, value, least):
+    """Returns an integer, NumPy's too, or raises a `ValueError` that names the argument."""
+    try:
+        integer = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        integer = None
+    if integer is None or integer < least:
+        wanted = "a positive integer" if least == 1 else f"an integer of at least {least}"
+        raise ValueError(f"`{name}` must be {wanted}. Received: {name}={value!r}")
+    return integer
+
+
 def check_positive(name, value):
     """Returns a positive integer, or raises a `ValueError` that names the argument."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}")
-    return value
+    return check_integer(name, value, 1)
 
 
 def check_rate(name, value):
@@ -27,13 +38,15 @@ def is_cell(value):
 
 def check_truncation(name, value):
     """Returns a truncation, or raises a `ValueError` that names the argument."""
-    integer = isinstance(value, int) and not isinstance(value, bool)
-    if value is not None and not (integer and value >= 0):
+    if value is None:
+        return None
+    try:
+        return check_integer(name, value, 0)
+    except ValueError:
         raise ValueError(
             f"`{name}` must be None (full back-propagation) or an integer of at least 0 "
             f"(time steps). Received: {name}={value!r}"
-        )
-    return value
+        ) from None
 
 
 def revive(config, *names):

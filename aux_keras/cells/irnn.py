@@ -2,7 +2,7 @@
 
 import keras
 
-from aux_keras.layers.arguments import check_positive
+from aux_keras.arguments import check_positive
 
 
 @keras.saving.register_keras_serializable("aux_keras")

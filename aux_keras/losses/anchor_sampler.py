@@ -5,8 +5,8 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from aux_keras.layers import randomness
-from aux_keras.layers.arguments import check_positive
+from aux_keras import randomness
+from aux_keras.arguments import check_positive
 
 # Those of a segment to reconstruct; a segment to predict lies in the future.
 PLACEMENTS = ("immediate", "past", "past_or_spill", "curriculum", "anywhere")

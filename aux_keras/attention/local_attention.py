@@ -3,8 +3,8 @@
 import keras
 import tensorflow as tf
 
-from aux_keras.layers.arguments import check_positive
-from aux_keras.layers.self_attention import SelfAttention, attention
+from aux_keras.arguments import check_positive
+from aux_keras.attention.self_attention import SelfAttention, attention
 
 
 def local_attention(query, key, value, lengths, heads, block, margin):

@@ -5,16 +5,16 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from aux_keras.layers import randomness
-from aux_keras.layers.anchor_sampler import (
+from aux_keras import randomness
+from aux_keras.arguments import check_truncation
+from aux_keras.losses.anchor_sampler import (
     AnchorSampler,
     Segments,
     gather_segments,
     predicted_positions,
 )
-from aux_keras.layers.arguments import check_truncation
-from aux_keras.layers.auxiliary_loss import segment_loss, token_loss
-from aux_keras.layers.truncated_rnn import merge_anchors
+from aux_keras.losses.objective import segment_loss, token_loss
+from aux_keras.scan.rows import merge_anchors
 
 
 class Draws(NamedTuple):
@@ -37,7 +37,7 @@ def by_segment(draw):
     return None if draw.shape[-1] == 0 else merge_anchors(draw)
 
 
-class AuxiliaryTask(keras.layers.Layer):
+class AuxiliaryLoss(keras.layers.Layer):
     """Base of the auxiliary losses: segments at random anchors, predicted token by token.
 
     A subclass sets `self.sampler` and `self.reverse`, names in `window` the state it

@@ -3,9 +3,9 @@
 import keras
 import tensorflow as tf
 
-from aux_keras.layers import randomness
-from aux_keras.layers.arguments import check_positive, check_rate, revive
-from aux_keras.layers.padding import valid_lengths, zero_padding
+from aux_keras import randomness
+from aux_keras.arguments import check_positive, check_rate, revive
+from aux_keras.padding import valid_lengths, zero_padding
 
 
 def sinusoidal_positions(time, units):
@@ -106,7 +106,7 @@ class TransformerBlock(keras.layers.Layer):
     def call(self, inputs, lengths=None, training=False, key=None):
         lengths = valid_lengths(inputs, lengths)
         if training and key is None:
-            key = tf.cast(self.seed_generator.next(), tf.int32)
+            key = randomness.next_key(self.seed_generator)
         rate = self.drop_rate if training else 0.0
 
         def dropped(tensor, index):

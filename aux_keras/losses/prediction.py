@@ -3,15 +3,15 @@
 import keras
 import tensorflow as tf
 
-from aux_keras.layers.arguments import revive
-from aux_keras.layers.auxiliary_task import AuxiliaryTask
-from aux_keras.layers.segment_decoder import SegmentDecoder
+from aux_keras.arguments import revive
+from aux_keras.losses.auxiliary_loss import AuxiliaryLoss
+from aux_keras.losses.segment_decoder import SegmentDecoder
 
 STRUCTURES = ("stacked", "decoder")
 
 
 @keras.saving.register_keras_serializable("aux_keras")
-class Prediction(AuxiliaryTask):
+class Prediction(AuxiliaryLoss):
     """Predicts the tokens that follow an anchor, each from those before it.
 
     `structure="stacked"` (Figure 2, right): the main RNN goes on reading true tokens from
@@ -34,7 +34,7 @@ class Prediction(AuxiliaryTask):
             None: never.
         drop_per: `"example"` or `"batch"`, see `DropConnectDense`.
 
-    Call arguments, Returns: see `AuxiliaryTask`.
+    Call arguments, Returns: see `AuxiliaryLoss`.
 
     Raises:
         ValueError: on arguments outside what is said above.
@@ -63,7 +63,7 @@ class Prediction(AuxiliaryTask):
             dtype=self.dtype_policy, name="decoder",
         )  # fmt: skip
 
-    def build_task(self, features, encoder_states, encoder_units, token_units, characters=False):
+    def build_loss(self, features, encoder_states, encoder_units, token_units, characters=False):
         """Builds by hand what is not on the inference path, see `Reconstruction`."""
         self.characters = characters
         if self.structure == "stacked":

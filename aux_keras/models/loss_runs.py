@@ -1,0 +1,124 @@
+"""The auxiliary losses of one batch: their draws, windows and sums."""
+
+import math
+import numbers
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from aux_keras import randomness
+from aux_keras.arguments import check_integer
+from aux_keras.losses.auxiliary_loss import AuxiliaryLoss
+from aux_keras.losses.language_model import LanguageModel
+from aux_keras.models import observation
+from aux_keras.scan.rows import map_rows
+from aux_keras.scan.windows import states_at
+
+
+class Losses(NamedTuple):
+    """One auxiliary loss of a batch.
+
+    `segment_losses`, `lengths`: L_i and l_i, each `(batch, anchors)`. `gaps`: see
+    `sequence_gaps`; None where they are not asked for.
+    """
+
+    segment_losses: tf.Tensor
+    lengths: tf.Tensor
+    gaps: tuple | None = None
+
+
+def run_losses(
+    losses, reading, key, feed, growth, training, ends=False, first=None, blocks=None
+):  # fmt: skip
+    """The auxiliary losses of a batch, and the record at the ends of its sequences.
+
+    Args:
+        losses: list of auxiliary losses.
+        reading: `Reading` of the batch.
+        key: `(2,)` int32, of the draws.
+        feed: float scalar, epsilon of scheduled sampling, or None.
+        growth: float scalar in [0, 1], how far the curriculum of placements has come.
+        training: bool; gradients are cut short otherwise.
+        ends: truncation of the record at the end of each sequence; `False` if not wanted.
+        first: the record before the first step, by default that of the zero state.
+        blocks: see `map_rows`.
+
+    Returns:
+        `(record, losses)`: tensors `(batch, width)` if `ends` are wanted, else `[]`; and
+        `Losses` per auxiliary loss.
+    """
+    encoder, embedding, *batch = reading
+    draws = [
+        loss.draw(reading.lengths, randomness.fold_in(key, i), feed, training, growth)
+        for i, loss in enumerate(losses, start=1)
+    ]
+    first = encoder.first(tf.shape(reading.lengths)[0]) if first is None else first
+
+    def run(tokens, features, lengths, draws, first):
+        requests = [loss.window(d) for loss, d in zip(losses, draws)]
+        if ends is not False:
+            requests.append((lengths[:, None], ends))
+        if not training:
+            requests = [request and (request[0], 0) for request in requests]
+        records = states_at(encoder, features, requests, first)
+        sums = [
+            loss(tokens, d, record, encoder=encoder, embedding=embedding, features=features)
+            for loss, d, record in zip(losses, draws, records)
+        ]
+        return [] if ends is False else [part[:, 0] for part in records[-1]], sums
+
+    record, sums = map_rows(run, *batch, draws, first, blocks=blocks)
+    return record, [Losses(*parts) for parts in sums]
+
+
+def build_losses(model, shape):
+    """Builds the auxiliary losses of an `AuxiliaryModel` by hand: inference does without them.
+
+    Args:
+        model: the `AuxiliaryModel`.
+        shape: that of its tokens.
+    """
+    if not observation.is_shape(shape) or len(shape) not in (2, 3):
+        raise ValueError(
+            "`tokens` must name the input of shape (batch, time, features), or (batch, time) "
+            f"of characters. Received: tokens={model.tokens!r} of {shape}"
+        )
+    characters, cell = len(shape) == 2, model.layer.cell
+    embedding = model.token_embedding(characters)
+    for loss in model.auxiliary:
+        loss.build_loss(
+            embedding.vocabulary if characters else shape[-1],
+            tf.nest.flatten(cell.state_size), cell.output_size,
+            None if embedding is None else embedding.units, characters=characters,
+        )  # fmt: skip
+
+
+def check_schedules(losses, weight, sampling_decay_steps, placement_growth_steps):
+    """Raises unless these arguments of `AuxiliaryModel` fit together."""
+    if sampling_decay_steps is not None:
+        check_integer("sampling_decay_steps", sampling_decay_steps, 1)
+    if placement_growth_steps is not None:
+        check_integer("placement_growth_steps", placement_growth_steps, 1)
+    elif any(getattr(loss, "placement", None) == "curriculum" for loss in losses):
+        raise ValueError(
+            "`placement_growth_steps` must be given with a loss of placement='curriculum'. "
+            "Received: placement_growth_steps=None"
+        )
+    if not isinstance(weight, numbers.Real) or not 0 <= weight < math.inf:
+        raise ValueError(
+            f"`auxiliary_weight` must be a finite number >= 0. Received: {weight!r}"
+        )
+
+
+def check_losses(auxiliary):
+    """Raises unless these are new auxiliary losses with distinct names."""
+    kinds = (AuxiliaryLoss, LanguageModel)
+    a_list = isinstance(auxiliary, (list, tuple))
+    if not a_list or any(not isinstance(a, kinds) or a.built for a in auxiliary):
+        raise ValueError(
+            "`auxiliary` must be a list of losses, such as Reconstruction, each made for this "
+            f"model alone. Received: {auxiliary!r}"
+        )
+    names = [loss.name for loss in auxiliary]
+    if len(set(names)) < len(names):
+        raise ValueError(f"`auxiliary` needs distinct names. Received: {names}")

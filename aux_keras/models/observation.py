@@ -1,0 +1,144 @@
+"""What goes into a recurrent layer inside a model, seen while the model runs."""
+
+import contextlib
+
+import keras
+import tensorflow as tf
+
+from aux_keras.layers.token_embedding import TokenEmbedding
+from aux_keras.layers.truncated_rnn import TruncatedRNN
+from aux_keras.models import input_checks
+from aux_keras.models.memory_gap import Reading
+from aux_keras.padding import valid_steps
+from aux_keras.scan.recurrence import make_recurrence
+
+
+def observe(model, inputs, training, run, ends):
+    """Runs the Keras model inside an `AuxiliaryModel`, and something at its recurrent layer.
+
+    Args:
+        model: a built `AuxiliaryModel`.
+        inputs: what it takes.
+        training: bool.
+        run: function of `(reading, ends, first)` that returns the record at the ends of the
+            sequences, with gradient through `ends` steps, and anything; called once, with `ends`
+            False where the layer makes its own output.
+        ends: int or None, truncation of the layer's output.
+
+    Returns:
+        `(y_pred, [what run returned besides])`.
+    """
+    layer, found = model.layer, []
+    truncated = isinstance(layer, TruncatedRNN)
+
+    def call(original, sequences, initial_state=None, mask=None, training=False):
+        check_start(layer, initial_state)
+        if truncated:
+            given = layer.prepare(sequences, None, mask, training)
+            features, lengths, encoder = (
+                given.tokens, given.lengths, layer.recurrence(training, given.key)
+            )  # fmt: skip
+        else:
+            features, lengths = valid_steps(tf.cast(sequences, layer.compute_dtype), mask)
+            encoder = make_recurrence(layer.cell, None, layer.compute_dtype)
+        tokens = read_tokens(model, inputs, sequences, mask)
+        embedding = model.token_embedding(characters=tokens.shape.rank == 2)
+        reading = Reading(encoder, embedding, tokens, features, lengths)
+        if truncated and not layer.return_sequences:
+            record, result = run(reading, ends, given.first)
+            found.append(result)
+            if not record:
+                return original(sequences, mask=mask, training=training)
+            return layer.finish(given, record[0], tuple(record))
+        found.append(run(reading, False)[1])
+        return original(sequences, mask=mask, training=training)
+
+    with patched(layer, call):
+        y_pred = model.model(inputs, training=training)
+    if len(found) != 1:
+        raise ValueError(
+            f"`rnn` must be called once by the model. Received: {layer.name!r}, "
+            f"called {len(found)} times"
+        )
+    return y_pred, found
+
+
+def check_start(layer, initial_state):
+    """Raises where a layer does not start from its own initial state."""
+    if initial_state is not None:
+        raise ValueError(
+            "`rnn` must start from its own initial state. Received: "
+            f"{layer.name!r}, called with `initial_state`"
+        )
+
+
+def read_tokens(model, inputs, sequences, mask):
+    """The tokens that the losses predict, valid ones first."""
+    tokens = tf.convert_to_tensor(model.tokens_of(inputs))
+    tokens = tf.cast(tokens, tf.int32 if tokens.shape.rank == 2 else tf.float32)
+    if tokens.shape[1] != sequences.shape[1]:
+        raise ValueError(
+            "`rnn` must read a time step for every token. Received: "
+            f"{sequences.shape[1]} time steps for {tokens.shape[1]} tokens"
+        )
+    if mask is None:  # nothing makes a sequence shorter
+        input_checks.check_segments(model.active_losses(), tokens.shape[1])
+    return valid_steps(tokens, mask)[0]
+
+
+@contextlib.contextmanager
+def patched(layer, call):
+    """Gives a layer another `call` inside the block, a function of its own and its arguments."""
+    original = layer.call
+    layer.call = lambda *arguments, **options: call(original, *arguments, **options)
+    try:
+        yield
+    finally:
+        del layer.call  # the class's own is there again
+
+
+def is_shape(value):
+    """Whether a value is the shape of one tensor, and not of several."""
+    return isinstance(value, (tuple, list)) and all(n is None or isinstance(n, int) for n in value)
+
+
+def every_layer(model):
+    """The layers of a model, also those inside the models in it."""
+    for layer in model.layers:
+        yield layer
+        if isinstance(layer, keras.Model):
+            yield from every_layer(layer)
+
+
+def find_layer(model, kinds, what, argument, name):
+    """The layer of these kinds in a model: the one of that name, or the only one."""
+    found = [layer for layer in every_layer(model) if isinstance(layer, kinds)]
+    named = [layer for layer in found if name in (None, layer.name)]
+    if len(named) != 1:
+        raise ValueError(
+            f"`{argument}` must name one {what} in the model. Received: "
+            f"{argument}={name!r}; there are {[layer.name for layer in found]}"
+        )
+    return named[0]
+
+
+def recurrent_layer(model, name):
+    """The recurrent layer of that name; of a bidirectional one that which reads forward."""
+    kinds = (keras.layers.RNN, TruncatedRNN, keras.layers.Bidirectional)
+    layer = find_layer(model, kinds, "recurrent layer", "rnn", name)
+    layer = getattr(layer, "forward_layer", layer)
+    for option in ("go_backwards", "stateful"):
+        if getattr(layer, option):
+            raise ValueError(f"`rnn` must not set `{option}`. Received: rnn={layer!r}")
+    return layer
+
+
+def token_embedding(model, layer, name, characters):
+    """How the decoders read tokens: as the layer does; characters through the model's table."""
+    if getattr(layer, "embedding", None) is not None or not characters:
+        return getattr(layer, "embedding", None)
+    what = "keras.layers.Embedding of tokens (batch, time)"
+    layer = find_layer(model, keras.layers.Embedding, what, "embedding", name)
+    shared = TokenEmbedding(layer.output_dim, layer.input_dim)
+    shared.kernel, shared.built = layer.embeddings, True
+    return shared

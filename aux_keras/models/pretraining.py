@@ -1,0 +1,40 @@
+"""The phase before labels."""
+
+import tensorflow as tf
+
+from aux_keras.models.gradient_floor import warn_if_damped
+
+KEPT = ("jit_compile", "run_eagerly", "steps_per_execution", "auto_scale_loss")  # of `compile`
+
+
+def pretrain(model, x, optimizer, fit_arguments):
+    """See `AuxiliaryModel.pretrain`."""
+    if not model.compiled:
+        raise ValueError("Call `compile` before `pretrain`.")
+    if not model.auxiliary:
+        raise ValueError("`pretrain` needs an auxiliary loss. Received: auxiliary=[]")
+    if "y" in fit_arguments:
+        raise ValueError("`y` must be left out: `pretrain` takes no labels")
+    compiled, scope = model.compiled_with, model.distribute_strategy.scope
+    options = {name: value for name, value in compiled().items() if name in KEPT}
+    model.pretraining = True
+    try:
+        model._compile_loss = model._compile_metrics = None  # Keras keeps the last ones
+        with scope():  # variables of an optimizer made outside are not those of the replicas
+            if optimizer is None:
+                optimizer = type(model.optimizer).from_config(model.optimizer.get_config())
+            model.compile(optimizer=optimizer, loss=None, **options)
+        history = model.fit(without_labels(x), **fit_arguments)
+        warn_if_damped(model.optimizer, model.layer.weights)
+        return history
+    finally:
+        model.pretraining = False
+        with scope():
+            model.compile(**compiled())
+
+
+def without_labels(x):
+    """A dataset's inputs alone; anything else as it is."""
+    if isinstance(x, tf.data.Dataset) and isinstance(x.element_spec, tuple):
+        return x.map(lambda tokens, *_: tokens)
+    return x

@@ -1,0 +1,1 @@
+"""Loops over time: the machinery under the layers."""

@@ -1,0 +1,151 @@
+"""One model around any Keras model: the paper's network is one of them."""
+
+import keras
+import numpy as np
+import pytest
+
+import aux_keras as ak
+
+L = keras.layers
+TIME, CLASSES = 12, 3
+COMMON = dict(num_anchors=2, segment_length=4, truncation=3, hidden_units=8, drop_rate=0.5)
+LOSSES = {
+    "r": lambda: ak.Reconstruction([L.LSTMCell(6)], **COMMON),
+    "p": lambda: ak.Prediction([L.LSTMCell(6)], **COMMON),
+    "lm": lambda: ak.LanguageModel(3, 8, 0.5),
+    "sa": lambda: ak.SequenceAutoencoder(3, 8, 0.5),
+}
+
+
+def batch(n=6):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(n, TIME, 2)).astype("float32")
+    return x, rng.integers(0, CLASSES, n)
+
+
+@pytest.mark.parametrize("names", [("r", "p"), ("lm", "sa"), ()])
+def test_a_functional_model_is_the_classifier(names):
+    """The same weights and seed: losses, and weights after each of ten steps, are equal."""
+    ours = ak.AuxiliaryClassifier(
+        CLASSES, L.LSTM(6), 5, 8, 0.5, auxiliary=[LOSSES[n]() for n in names], seed=4,
+        sampling_decay_steps=20,
+    )  # fmt: skip
+    ours.build((None, TIME, 2))
+    inputs = keras.Input((TIME, 2))
+    h = ak.TruncatedRNN(L.LSTM(6), truncation=5)(inputs)
+    h = L.Dense(8, "relu")(h)
+    model = keras.Model(inputs, L.Softmax()(ak.DropConnectDense(CLASSES, 0.5)(h)))
+    theirs = ak.AuxiliaryModel(model, [LOSSES[n]() for n in names], seed=4, sampling_decay_steps=20)
+    model.set_weights(ours.model.get_weights())
+    for mine, other in zip(ours.auxiliary, theirs.auxiliary):
+        other.set_weights(mine.get_weights())
+    x, y = batch()
+    for built in (ours, theirs):
+        built.compile("sgd", "sparse_categorical_crossentropy")
+    for _ in range(10):
+        logs = [built.train_on_batch(x, y, return_dict=True) for built in (ours, theirs)]
+        assert set(logs[0]) == set(logs[1])
+        for name, value in logs[0].items():
+            np.testing.assert_allclose(logs[1][name], value, rtol=1e-6, err_msg=name)
+        pairs = zip(ours.trainable_weights, theirs.trainable_weights, strict=True)
+        for mine, other in pairs:
+            np.testing.assert_allclose(mine, other, rtol=1e-6, atol=1e-6, err_msg=mine.path)
+
+
+def test_one_forward_run_serves_output_and_anchors(monkeypatch):
+    from aux_keras.scan import windows
+
+    runs, original = [], windows.states_at
+    for module in ("aux_keras.models.auxiliary_model", "aux_keras.scan.windows"):
+        monkeypatch.setattr(
+            f"{module}.states_at", lambda *a, **k: runs.append(len(a[2])) or original(*a, **k)
+        )
+    inputs = keras.Input((TIME, 2))
+    model = keras.Model(inputs, L.Dense(1)(ak.TruncatedRNN(L.GRU(6), 5)(inputs)))
+    built = ak.AuxiliaryModel(model, [ak.Reconstruction([L.GRUCell(6)], **COMMON)])
+    built.compile("sgd", "mse")
+    built.train_on_batch(batch()[0], np.zeros((6, 1)))
+    assert runs == [2]  # one call: the anchors and the end
+
+
+def test_an_unbuilt_model_is_built_by_fit():
+    model = keras.Sequential([ak.TruncatedRNN(L.LSTM(6), 5), L.Dense(CLASSES, "softmax")])
+    built = ak.AuxiliaryModel(model, [LOSSES["r"]()])
+    built.compile("sgd", "sparse_categorical_crossentropy")
+    assert np.isfinite(built.fit(*batch(), verbose=0).history["auxiliary_loss"][0])
+
+
+def test_dropout_inside_the_cell_trains():
+    built = ak.AuxiliaryClassifier(
+        CLASSES, L.LSTM(6, dropout=0.3, recurrent_dropout=0.3), 5, 8, 0.5,
+        auxiliary=[LOSSES["r"](), LOSSES["lm"]()],
+    )  # fmt: skip
+    built.compile("sgd", "sparse_categorical_crossentropy")
+    history = built.fit(*batch(), epochs=2, verbose=0).history
+    assert np.all(np.isfinite(history["loss"]))
+
+
+@pytest.mark.parametrize(
+    ("activation", "loss", "y"),
+    [
+        ("linear", "mse", np.linspace(-1, 1, 6)[:, None]),
+        ("sigmoid", "binary_crossentropy", np.arange(6)[:, None] % 2),
+        ("linear", keras.losses.BinaryCrossentropy(from_logits=True), np.arange(6)[:, None] % 2),
+    ],
+)
+def test_one_output(activation, loss, y):
+    built = ak.AuxiliaryClassifier(1, L.LSTM(6), None, 8, 0.0, activation=activation)
+    built.compile(keras.optimizers.Adam(0.02), loss)
+    x, _ = batch()
+    losses = built.fit(x, y, epochs=60, verbose=0).history["loss"]
+    assert losses[-1] < 0.5 * losses[0]
+    assert np.ptp(built.predict(x, verbose=0)) > 0.1
+    copy = ak.AuxiliaryClassifier.from_config(built.get_config())
+    assert copy.model.activation is built.model.activation
+
+
+def test_softmax_over_one_class_is_refused():
+    with pytest.raises(ValueError, match="`activation` must not be 'softmax' with one class"):
+        ak.AuxiliaryClassifier(1, L.LSTM(6), None, 8, 0.0)
+
+
+def test_several_labels():
+    built = ak.AuxiliaryClassifier(4, L.LSTM(6), None, 8, 0.0, activation="sigmoid")
+    built.compile(keras.optimizers.Adam(0.02), "binary_crossentropy")
+    x, y = batch()[0], np.random.default_rng(1).integers(0, 2, (6, 4))
+    losses = built.fit(x, y, epochs=60, verbose=0).history["loss"]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_adding_problem():
+    """Hochreiter & Schmidhuber 1997: the sum of two numbers that are marked; the variance of a
+    sum is 1/6, so that a constant answer has the mean squared error 0.167."""
+    rng = np.random.default_rng(0)
+    values, marks = rng.random((2000, 30, 1)), np.zeros((2000, 30, 1))
+    for row in marks:
+        row[[rng.integers(0, 15), rng.integers(15, 30)]] = 1
+    x, y = np.concatenate([values, marks], -1), (values * marks).sum((1, 2))[:, None]
+    inputs = keras.Input((30, 2))
+    outputs = L.Dense(1)(ak.TruncatedRNN(L.LSTM(32), truncation=30)(inputs))
+    loss = ak.Reconstruction([L.LSTMCell(32)], 1, 8, 30, 16, 0.0)
+    built = ak.AuxiliaryModel(keras.Model(inputs, outputs), [loss], auxiliary_weight=0.1)
+    built.compile(keras.optimizers.Adam(0.01), "mse")
+    built.fit(x[:1800], y[:1800], batch_size=50, epochs=25, verbose=0)
+    error = np.mean((built.predict(x[1800:], verbose=0) - y[1800:]) ** 2)
+    assert error < 0.02, error
+
+
+def test_a_label_for_every_step():
+    """Whether an odd number of ones came so far: the state decides, step by step, and with a
+    truncation of 8 it is learnt from stretches of 8 steps; 0.5 is a guess."""
+    x = np.random.default_rng(0).integers(0, 2, (600, 24, 1))
+    y = np.cumsum(x, axis=1) % 2
+    inputs = keras.Input((24, 1))
+    h = ak.TruncatedRNN(L.LSTM(16, return_sequences=True), truncation=8)(inputs)
+    loss = ak.Prediction([L.LSTMCell(16)], 1, 4, 8, 8, 0.0)
+    built = ak.AuxiliaryModel(
+        keras.Model(inputs, L.Dense(1, "sigmoid")(h)), [loss], auxiliary_weight=0.1
+    )
+    built.compile(keras.optimizers.Adam(0.02), "binary_crossentropy", metrics=["binary_accuracy"])
+    built.fit(x[:500], y[:500], batch_size=50, epochs=40, verbose=0)
+    assert built.evaluate(x[500:], y[500:], verbose=0, return_dict=True)["binary_accuracy"] > 0.95
