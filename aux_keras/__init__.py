@@ -1,60 +1,50 @@
 """Recurrent networks that learn long-term dependencies with auxiliary losses.
 
 Keras layers and models after Trinh, Dai, Luong and Le, "Learning Longer-term
-Dependencies in RNNs with Auxiliary Losses", ICML 2018.
+Dependencies in RNNs with Auxiliary Losses", ICML 2018. Nothing is imported before it is used.
 """
 
-import keras
-
-if keras.backend.backend() != "tensorflow":
-    raise ImportError(
-        "aux_keras needs Keras's TensorFlow backend. Set the environment variable "
-        f"KERAS_BACKEND=tensorflow. Received: {keras.backend.backend()}"
-    )
-
-from aux_keras.attention import (
-    LocalAttention,
-    MemoryCompressedAttention,
-    SelfAttention,
-    TransformerBlock,
-)
-from aux_keras.cells import IRNNCell, URNNCell
-from aux_keras.layers import DropConnectDense, TokenEmbedding, TokenReadout, TruncatedRNN
-from aux_keras.losses import (
-    AnchorSampler,
-    LanguageModel,
-    Prediction,
-    Reconstruction,
-    SegmentDecoder,
-    SequenceAutoencoder,
-)
-from aux_keras.models.auxiliary_classifier import AuxiliaryClassifier
-from aux_keras.models.auxiliary_model import AuxiliaryModel
-from aux_keras.models.feature_extractor import feature_extractor
-from aux_keras.models.memory_profile import memory_profile
-from aux_keras.models.transformer_classifier import TransformerClassifier
+import importlib
 
 __version__ = "0.1.0"
-__all__ = [
-    "AnchorSampler",
-    "AuxiliaryClassifier",
-    "AuxiliaryModel",
-    "DropConnectDense",
-    "IRNNCell",
-    "LanguageModel",
-    "LocalAttention",
-    "MemoryCompressedAttention",
-    "Prediction",
-    "Reconstruction",
-    "SegmentDecoder",
-    "SelfAttention",
-    "SequenceAutoencoder",
-    "TokenEmbedding",
-    "TokenReadout",
-    "TransformerBlock",
-    "TransformerClassifier",
-    "TruncatedRNN",
-    "URNNCell",
-    "feature_extractor",
-    "memory_profile",
-]
+
+_MODULES = {
+    "AnchorSampler": "losses",
+    "AuxiliaryClassifier": "models.auxiliary_classifier",
+    "AuxiliaryModel": "models.auxiliary_model",
+    "DropConnectDense": "layers",
+    "IRNNCell": "cells",
+    "LanguageModel": "losses",
+    "LocalAttention": "attention",
+    "MemoryCompressedAttention": "attention",
+    "Prediction": "losses",
+    "Reconstruction": "losses",
+    "SegmentDecoder": "losses",
+    "SelfAttention": "attention",
+    "SequenceAutoencoder": "losses",
+    "TokenEmbedding": "layers",
+    "TokenReadout": "layers",
+    "TransformerBlock": "attention",
+    "TransformerClassifier": "models.transformer_classifier",
+    "TransformerEncoder": "attention",
+    "TruncatedRNN": "layers",
+    "URNNCell": "cells",
+    "feature_extractor": "models.feature_extractor",
+    "memory_profile": "models.memory_profile",
+}
+__all__ = sorted(_MODULES)
+
+
+def __getattr__(name):
+    if name in _MODULES:
+        return getattr(importlib.import_module(f"aux_keras.{_MODULES[name]}"), name)
+    try:
+        return importlib.import_module(f"aux_keras.{name}")
+    except ModuleNotFoundError as error:
+        if error.name != f"aux_keras.{name}":
+            raise
+        raise AttributeError(f"module 'aux_keras' has no attribute {name!r}") from None
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

@@ -6,21 +6,21 @@ import operator
 import keras
 
 
-def check_integer(name, value, least):
+def check_integer(name, value, least, wanted="an integer of at least {least}"):
     """Returns an integer, NumPy's too, or raises a `ValueError` that names the argument."""
     try:
         integer = None if isinstance(value, bool) else operator.index(value)
     except TypeError:
         integer = None
     if integer is None or integer < least:
-        wanted = "a positive integer" if least == 1 else f"an integer of at least {least}"
+        wanted = wanted.format(least=least)
         raise ValueError(f"`{name}` must be {wanted}. Received: {name}={value!r}")
     return integer
 
 
 def check_positive(name, value):
     """Returns a positive integer, or raises a `ValueError` that names the argument."""
-    return check_integer(name, value, 1)
+    return check_integer(name, value, 1, "a positive integer")
 
 
 def check_rate(name, value):
@@ -38,15 +38,8 @@ def is_cell(value):
 
 def check_truncation(name, value):
     """Returns a truncation, or raises a `ValueError` that names the argument."""
-    if value is None:
-        return None
-    try:
-        return check_integer(name, value, 0)
-    except ValueError:
-        raise ValueError(
-            f"`{name}` must be None (full back-propagation) or an integer of at least 0 "
-            f"(time steps). Received: {name}={value!r}"
-        ) from None
+    wanted = "None (full back-propagation) or an integer of at least 0 (time steps)"
+    return None if value is None else check_integer(name, value, 0, wanted)
 
 
 def revive(config, *names):

@@ -287,28 +287,31 @@ def parse(arguments):
     """
     for name in flags.FLAGS:
         flags.FLAGS[name].unparse()
-    check_flagfiles(arguments)
     try:
-        flags.FLAGS(["train.py", *arguments])
+        flags.FLAGS(["train.py", *expand_flagfiles(arguments)])
     except flags.Error as error:
         raise ValueError(str(error)) from error
     return from_flags()
 
 
-def check_flagfiles(arguments):
-    """Refuses lines that absl would silently take for something else.
+def expand_flagfiles(arguments, folder=None):
+    """Arguments with the lines of every flagfile in its place.
 
-    In a flagfile a line without dashes becomes a positional argument, quotes and
-    trailing comments become part of the value.
+    A flagfile is looked for beside the one that names it, or in the current directory; else it
+    is the name of one that comes with the package, with or without `.cfg`. Lines are refused
+    that absl would silently take for something else: without dashes it would take one for a
+    positional argument, with quotes or a trailing comment these for a part of the value.
 
     Raises:
         ValueError: naming the file and the line.
     """
-    for argument, following in zip(arguments, [*arguments[1:], ""]):
+    expanded, given = [], iter(arguments)
+    for argument in given:
         flag, equals, value = argument.partition("=")
         if flag not in ("-flagfile", "--flagfile"):
+            expanded.append(argument)
             continue
-        path = pathlib.Path(value if equals else following).expanduser()
+        path = _find_flagfile(value if equals else next(given, ""), folder)
         for number, line in enumerate(path.read_text().splitlines(), start=1):
             line = line.strip()
             if not line or line.startswith(("#", "//")):
@@ -319,4 +322,20 @@ def check_flagfiles(arguments):
                     f"{path}, line {number}: expected `--name=value` without quotes or a comment "
                     f"behind it. Received: {line}"
                 )
-            check_flagfiles([line])
+            expanded += expand_flagfiles([line], path.parent)
+    return expanded
+
+
+def _find_flagfile(name, folder):
+    """The path of a flagfile, see `expand_flagfiles`."""
+    here = pathlib.Path(__file__).resolve().parent
+    shipped = [here / "configs", here.parent / "configs"]  # installed; in a checkout
+    given = pathlib.Path(name).expanduser()
+    places = [pathlib.Path(), *shipped] if folder is None else [folder, pathlib.Path(), *shipped]
+    for place in places:
+        for path in (place / given, place / f"{given}.cfg"):
+            if name and path.is_file():
+                return path
+    raise ValueError(
+        f"`--flagfile` must name a file, or a flagfile of the package: {name!r} is neither"
+    )

@@ -71,6 +71,15 @@ CASES = {
         ),
         tokens,
     ),
+    "TransformerEncoder": Case(
+        lambda **k: ak.TransformerEncoder(
+            ak.TokenEmbedding(4, dtype=k.get("dtype")),
+            [ak.TransformerBlock(ak.SelfAttention(1, dtype=k.get("dtype")), 4, 0.5,
+                                 dtype=k.get("dtype"))],
+            drop_rate=0.25, seed=1, **k,
+        ),
+        tokens,
+    ),
     "SegmentDecoder": Case(
         lambda **k: ak.SegmentDecoder(
             [LSTMCell(5), LSTMCell(6)], hidden_units=8, drop_rate=0.5, truncation=3,

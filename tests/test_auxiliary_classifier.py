@@ -361,7 +361,7 @@ def dataset(x, y):
         (lambda x, y: (dataset(x[..., :1], y).batch(5),), "must have the 2 features"),
         (lambda x, y: ({"tokens": x, "lengths": np.full((10, 1), 3)}, y), "`lengths` must be"),
         (lambda x, y: ([x, np.full(10, 3)], y), "or a dictionary of 'tokens' and 'lengths'"),
-        (lambda x, y: (tf.RaggedTensor.from_tensor(x), y), "padded behind"),
+        (lambda x, y: (tf.RaggedTensor.from_tensor(x), y), "right-padded"),
     ],
 )
 def test_unfit_inputs_are_named(data, message):
@@ -382,7 +382,7 @@ def test_segment_longer_than_the_sequence_is_named():
         (dict(supervised_truncation=-1), "`supervised_truncation` must be None"),
         (dict(supervised_truncation=2.5), "`supervised_truncation` must be None"),
         (dict(sampling_decay_steps=0), "`sampling_decay_steps` must be an integer of at least 1"),
-        (dict(auxiliary_weight=-1.0), "`auxiliary_weight` must be a number from 0 on"),
+        (dict(auxiliary_weight=-1.0), "`auxiliary_weight` must be a finite number >= 0"),
         (dict(embedding=4), "`embedding` must be an aux_keras.TokenEmbedding"),
         (dict(preprocessing="x"), "`preprocessing` must be a dictionary"),
         (dict(classes=2.5), "`classes` must be an integer of at least 1"),

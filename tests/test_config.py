@@ -65,7 +65,7 @@ def read_values(path):
         if line.startswith("--"):
             name, value = line[2:].split("=")
             if name == "flagfile":
-                values.update(read_values(ROOT / value))
+                values.update(read_values(path.parent / value))
                 continue
             default = types[name].default
             if value in ("true", "false"):
@@ -106,7 +106,7 @@ def test_segments_of_table_5():
 
 @pytest.mark.parametrize("path", FLAGFILES, ids=lambda p: p.stem)
 def test_every_flagfile_parses_and_builds(path):
-    configuration.check_flagfiles([f"--flagfile={path}"])
+    configuration.expand_flagfiles([f"--flagfile={path}"])
     text = path.read_text()
     assert f"python train.py --flagfile=configs/{path.name}" in text
     config = read(path)
@@ -254,9 +254,9 @@ def test_flagfile_lines_that_absl_would_misread_are_refused(line, tmp_path):
     path = tmp_path / "bad.cfg"
     path.write_text(f"# a comment\n\n--seed=1\n{line}\n")
     with pytest.raises(ValueError, match="bad.cfg, line 4: expected `--name=value`"):
-        configuration.check_flagfiles([f"--flagfile={path}"])
+        configuration.expand_flagfiles([f"--flagfile={path}"])
     with pytest.raises(ValueError, match="bad.cfg, line 4: expected `--name=value`"):
-        configuration.check_flagfiles(["--seed=1", "--flagfile", str(path)])
+        configuration.expand_flagfiles(["--seed=1", "--flagfile", str(path)])
 
 
 def test_differences_leave_out_places():

@@ -22,7 +22,7 @@ MODULES = [
 
 @pytest.mark.parametrize("name", MODULES)
 def test_docstring_examples(name):
-    names = {"np": np, "keras": keras, **vars(aux_keras)}
+    names = {"np": np, "keras": keras, **{n: getattr(aux_keras, n) for n in aux_keras.__all__}}
     results = doctest.testmod(importlib.import_module(name), extraglobs=names)
     assert results.attempted and not results.failed
 

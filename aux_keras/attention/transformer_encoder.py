@@ -34,6 +34,11 @@ class TransformerEncoder(keras.layers.Layer):
     Raises:
         ValueError: on an embedding of odd width, or no blocks.
 
+    Example:
+        >>> blocks = [TransformerBlock(SelfAttention(heads=4), 64, drop_rate=0.1)]
+        >>> TransformerEncoder(TokenEmbedding(32), blocks)(np.zeros((2, 64, 1))).shape
+        TensorShape([2, 32])
+
     References: Vaswani et al. 2017, with the settings of tensor2tensor's `transformer_tiny`;
     Liu et al. 2018 for local and memory-compressed attention.
     """
@@ -86,7 +91,7 @@ class TransformerEncoder(keras.layers.Layer):
         mean = tf.reduce_sum(outputs, axis=1) / tf.cast(lengths, tf.float32)[:, None]
         return tf.cast(mean, self.compute_dtype)
 
-    def compute_output_shape(self, tokens_shape):
+    def compute_output_shape(self, tokens_shape, mask_shape=None):
         return (tokens_shape[0], self.embedding.units)
 
     def compute_mask(self, tokens, mask=None):

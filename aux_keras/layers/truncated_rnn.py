@@ -13,6 +13,10 @@ from aux_keras.scan import recompute, recurrence, windows
 from aux_keras.scan.cell_dropout import has_dropout
 from aux_keras.scan.rows import map_rows
 
+OPTIONS = (
+    "return_sequences", "return_state", "go_backwards", "stateful", "zero_output_for_mask",
+)  # fmt: skip
+
 
 class Sequences(NamedTuple):
     """Sequences as the recurrence reads them: valid steps first, in order of reading.
@@ -88,17 +92,13 @@ class TruncatedRNN(keras.layers.Layer):
         check_cell(rnn)
         if not isinstance(rnn, keras.layers.RNN):
             rnn = keras.layers.RNN(rnn, dtype=rnn.dtype_policy, name="rnn")
-        given = {
-            "return_sequences": return_sequences, "return_state": return_state,
-            "go_backwards": go_backwards, "stateful": stateful,
-            "zero_output_for_mask": zero_output_for_mask,
-        }  # fmt: skip
-        for name, value in given.items():
+        given = (return_sequences, return_state, go_backwards, stateful, zero_output_for_mask)
+        for name, value in zip(OPTIONS, given):
             if value is not None:
                 setattr(rnn, name, value)
         if embedding is not None and not isinstance(embedding, TokenEmbedding):
             raise ValueError(
-                "`embedding` must be an aux_keras.layers.TokenEmbedding, or None. "
+                "`embedding` must be an aux_keras.TokenEmbedding, or None. "
                 f"Received: embedding={embedding!r}"
             )
         self.rnn = rnn
@@ -271,6 +271,7 @@ class TruncatedRNN(keras.layers.Layer):
             "rnn": keras.saving.serialize_keras_object(self.rnn),
             "truncation": self.truncation,
             "embedding": keras.saving.serialize_keras_object(self.embedding),
+            **{name: getattr(self.rnn, name) for name in OPTIONS},
             "seed": self.seed,
         }
 

@@ -1,5 +1,6 @@
 """The auxiliary losses of section 3."""
 
+from aux_keras import backend  # noqa: F401, before anything of Keras is made
 from aux_keras.losses.anchor_sampler import AnchorSampler
 from aux_keras.losses.language_model import LanguageModel
 from aux_keras.losses.prediction import Prediction

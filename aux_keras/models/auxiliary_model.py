@@ -31,10 +31,8 @@ class AuxiliaryModel(keras.Model):
     back-propagation and reads the sequence a second time; dropout inside its cell is
     left out of that second reading.
 
-    What the layer reads must have a time step for every token. If layers before it see the
-    future (a bidirectional one, a centred convolution), prediction has little to predict.
-
-    All draws of ours are functions of (`seed`, `training_step`, replica), and `training_step` is
+    What the layer reads must have a time step for every token, and should not see the future.
+    All draws of ours are functions of (`seed`, `training_step`, replica); the training step is
     saved with the weights and counts over all phases.
 
     Args:
@@ -162,13 +160,11 @@ class AuxiliaryModel(keras.Model):
             def run(reading, ends, first=None):
                 return self.run_losses(reading, key, training, ends, first)
 
-            ends = 0 if self.pretraining or not training else self.layer_truncation()
+            ends = 0  # where the layer's own output needs no gradient
+            if training and not self.pretraining:
+                ends = getattr(self.layer, "truncation", None)
             y_pred, (auxiliary,) = observation.observe(self, inputs, training, run, ends)
         return None if self.pretraining else y_pred, auxiliary
-
-    def layer_truncation(self):
-        """Truncation of the layer's own output; a Keras layer's own is no business of ours."""
-        return getattr(self.layer, "truncation", None)
 
     def reading(self, inputs):
         """What the auxiliary losses see of a batch, see `Reading`."""
@@ -178,7 +174,8 @@ class AuxiliaryModel(keras.Model):
 
     def run_losses(self, reading, key, training, ends=False, first=None):
         """`Losses` per auxiliary loss, and the record at the ends, see `loss_runs.run_losses`."""
-        losses, growth, blocks = self.active_losses(), self.placement_growth(), self.row_blocks()
+        losses, growth = self.active_losses(), self.placement_growth()
+        blocks = 1 if self.jit_compile is True else None  # of a step that XLA compiles as a whole
         record, found = loss_runs.run_losses(
             losses, reading, key, self.feed_probability(), growth, training, ends, first, blocks
         )
@@ -190,23 +187,12 @@ class AuxiliaryModel(keras.Model):
     def recall(self, reading, losses):
         """`Recall` of every one of these losses, at anchors that are the same every time."""
         key, growth = self.key(EVALUATION), self.placement_growth()
-        return recall(reading, losses, key, growth, self.row_blocks())
+        blocks = 1 if self.jit_compile is True else None
+        return recall(reading, losses, key, growth, blocks)
 
     def tokens_of(self, inputs):
         """The tokens, or their shape, among the inputs, or their shapes."""
-        if self.tokens is None:
-            return inputs
-        try:
-            return inputs[self.tokens]
-        except (KeyError, IndexError, TypeError):
-            raise ValueError(
-                "`tokens` must be a key or position in the model's inputs. Received: "
-                f"tokens={self.tokens!r} of {inputs}"
-            ) from None
-
-    def row_blocks(self):
-        """Blocks of rows for `map_rows`: one in a step that XLA compiles as a whole."""
-        return 1 if self.jit_compile is True else None
+        return observation.pick(inputs, self.tokens)
 
     def feed_probability(self):
         """Epsilon of scheduled sampling now, or None."""
@@ -224,18 +210,8 @@ class AuxiliaryModel(keras.Model):
         return self.auxiliary if self.pretraining or self.auxiliary_weight else []
 
     def find_loss(self, name=None, kind=keras.layers.Layer):
-        """The auxiliary loss of that name, or the only one, of a kind.
-
-        Raises:
-            ValueError: if there is no such loss, or more than one.
-        """
-        found = [loss for loss in self.auxiliary if isinstance(loss, kind)]
-        named = [loss for loss in found if name in (None, loss.name)]
-        if len(named) != 1:
-            raise ValueError(
-                f"`loss` must name one of {[loss.name for loss in found]}. Received: loss={name!r}"
-            )
-        return named[0]
+        """The auxiliary loss of that name, or the only one, of a kind."""
+        return loss_runs.find_loss(self.auxiliary, name, kind)
 
     def losses_of(self, x, y, y_pred, sample_weight, auxiliary):
         """The scalar to differentiate, and every logged loss by name (equations 1 and 2)."""
@@ -319,11 +295,7 @@ class AuxiliaryModel(keras.Model):
     def expected_data(self):
         """What data is checked against, see `input_checks.Expected`."""
         loss = self.compiled_with()["loss"] if self.compiled else None
-        name = getattr(loss, "name", loss)
-        shape = getattr(self.model, "output_shape", None)
-        labels = name == "sparse_categorical_crossentropy" and observation.is_shape(shape)
-        labels = labels and getattr(loss, "ignore_class", None) is None
-        return input_checks.Expected(classes=shape[-1] if labels else None)
+        return input_checks.expected_by(loss, getattr(self.model, "output_shape", None))
 
     fit = input_checks.checked_method("fit")
     evaluate = input_checks.checked_method("evaluate")
@@ -340,26 +312,20 @@ class AuxiliaryModel(keras.Model):
 
         Args:
             x: what `fit` takes; labels are ignored.
-            optimizer: Keras optimizer of this phase, by default a new one like that
-                given to `compile`. A model that a callback saves meanwhile is compiled for
-                this phase: compile it again once it is loaded.
+            optimizer: Keras optimizer of this phase, by default a new one like that of
+                `compile`. Compile a model again that a callback has saved meanwhile.
             **fit_arguments: passed on to `fit`.
 
         Returns:
             `keras.callbacks.History`.
 
         Raises:
-            ValueError: without a call of `compile` before, without auxiliary losses, or with
-                labels.
+            ValueError: without a call of `compile`, without auxiliary losses, or with labels.
         """
         return pretrain(self, x, optimizer, fit_arguments)
 
     def reconstruct(self, inputs, anchors, loss=None, length=None):
-        """What a decoder reconstructs of the past, from the state at an anchor alone.
-
-        The decoder of a `Reconstruction` starts from the state at the anchor and is fed the one
-        true token at which its segment begins, the anchor's own where segments are reversed;
-        then it feeds itself what it predicts (of characters the most probable one).
+        """What a decoder reconstructs of the past from the state at an anchor alone.
 
         Args:
             inputs: what the model takes, one batch of arrays.
@@ -370,14 +336,7 @@ class AuxiliaryModel(keras.Model):
                 as many as the earliest anchor has before it.
 
         Returns:
-            array of tokens `(batch, length, features)`, or of characters `(batch, length)`,
-            with an axis of anchors after `batch` if there is one in `anchors`: those at
-            `anchor - length` ... `anchor - 1` in the order of the sequence; one position later
-            each if the loss does not reverse.
-
-        Raises:
-            ValueError: if the loss cannot be told, an anchor is outside of its sequence, or has
-                fewer than `length` tokens before it.
+            array of tokens, see `models.reconstruct`.
         """
         found = self.find_loss(loss, Reconstruction)
         reading = self.reading(input_checks.as_tensors(inputs))

@@ -43,6 +43,14 @@ class Expected(NamedTuple):
     classes: int | None = None
 
 
+def expected_by(loss, output_shape):
+    """What a compiled model expects by its loss: labels below the width of its output."""
+    labels = getattr(loss, "name", loss) == "sparse_categorical_crossentropy"
+    labels = labels and getattr(loss, "ignore_class", None) is None
+    one_output = isinstance(output_shape, tuple) and isinstance(output_shape[-1], int)
+    return Expected(classes=output_shape[-1] if labels and one_output else None)
+
+
 def checked_method(name):
     """A method of `keras.Model` that checks the data among its arguments first."""
     method = getattr(keras.Model, name)

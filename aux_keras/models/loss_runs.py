@@ -93,6 +93,21 @@ def build_losses(model, shape):
         )  # fmt: skip
 
 
+def find_loss(losses, name, kind):
+    """The auxiliary loss of that name, or the only one, of a kind.
+
+    Raises:
+        ValueError: if there is no such loss, or more than one.
+    """
+    found = [loss for loss in losses if isinstance(loss, kind)]
+    named = [loss for loss in found if name in (None, loss.name)]
+    if len(named) != 1:
+        raise ValueError(
+            f"`loss` must name one of {[loss.name for loss in found]}. Received: loss={name!r}"
+        )
+    return named[0]
+
+
 def check_schedules(losses, weight, sampling_decay_steps, placement_growth_steps):
     """Raises unless these arguments of `AuxiliaryModel` fit together."""
     if sampling_decay_steps is not None:
@@ -105,9 +120,7 @@ def check_schedules(losses, weight, sampling_decay_steps, placement_growth_steps
             "Received: placement_growth_steps=None"
         )
     if not isinstance(weight, numbers.Real) or not 0 <= weight < math.inf:
-        raise ValueError(
-            f"`auxiliary_weight` must be a finite number >= 0. Received: {weight!r}"
-        )
+        raise ValueError(f"`auxiliary_weight` must be a finite number >= 0. Received: {weight!r}")
 
 
 def check_losses(auxiliary):

@@ -97,6 +97,19 @@ def patched(layer, call):
         del layer.call  # the class's own is there again
 
 
+def pick(inputs, key):
+    """The tokens, or their shape, among a model's inputs, or their shapes."""
+    if key is None:
+        return inputs
+    try:
+        return inputs[key]
+    except (KeyError, IndexError, TypeError):
+        raise ValueError(
+            "`tokens` must be a key or position in the model's inputs. Received: "
+            f"tokens={key!r} of {inputs}"
+        ) from None
+
+
 def is_shape(value):
     """Whether a value is the shape of one tensor, and not of several."""
     return isinstance(value, (tuple, list)) and all(n is None or isinstance(n, int) for n in value)

@@ -8,7 +8,11 @@ from aux_keras.scan.windows import states_at
 
 
 def reconstruct(task, reading, anchors, length=None):
-    """The tokens before the anchors, free-running; see `AuxiliaryTraining.reconstruct`.
+    """The tokens before the anchors; see `AuxiliaryModel.reconstruct`.
+
+    The decoder starts from the state at the anchor and is fed the one true token at which its
+    segment begins, the anchor's own where segments are reversed; then it feeds itself what it
+    predicts (of characters the most probable one).
 
     Args:
         task: a built `Reconstruction`.
@@ -18,7 +22,9 @@ def reconstruct(task, reading, anchors, length=None):
 
     Returns:
         array `(batch, length, features)`, or characters `(batch, length)`, with an axis of
-        anchors after `batch` if there is one in `anchors`.
+        anchors after `batch` if there is one in `anchors`: the tokens at `anchor - length` ...
+        `anchor - 1` in the order of the sequence; one position later each if the loss does not
+        reverse.
 
     Raises:
         ValueError: on anchors or a length outside of the sequences.

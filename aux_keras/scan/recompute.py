@@ -63,68 +63,91 @@ def run_in_chunks(make, weights, inputs, first, lengths, size):
         `(outputs, *last)`: `(time, rows, units)`, undefined past a row's length, and the
         record after it, tensors `(rows, width)`.
     """
-    time, rows = inputs.shape[0] or tf.shape(inputs)[0], inputs.shape[1]
-    count, width = -(-time // size), list(inputs.shape[2:])
-
-    def split(steps, width):
-        """Steps in chunks, `(chunks, size, rows, *width)`, zeros after the last."""
-        steps = tf.pad(steps, [[0, count * size - time], [0, 0], *[[0, 0] for _ in width]])
-        return tf.reshape(steps, [count, size, -1 if rows is None else rows, *width])
-
-    def run_chunk(i, chunk, record, values):
-        rest = tf.clip_by_value(lengths - i * size, 0, size)
-        with keras.StatelessScope(state_mapping=zip(weights, values)):
-            outputs, *after = make().scan(chunk, record, rest, returns="both")
-        return outputs, tuple(tf.ensure_shape(a, r.shape) for a, r in zip(after, record))
+    chunks = Chunks(make, weights, lengths, size, inputs.shape[0] or tf.shape(inputs)[0])
+    parts = len(first)
 
     @tf.custom_gradient
     def run(inputs, *arguments):
-        chunks = split(tf.stop_gradient(inputs), width)
-        arguments = [tf.stop_gradient(a) for a in arguments]
-        first, values = tuple(arguments[: len(parts)]), arguments[len(parts) :]
-
-        def forward(i, record, starts, outputs):
-            starts = [array.write(i, part) for array, part in zip(starts, record)]
-            chunk, record = run_chunk(i, chunks[i], record, values)
-            return i + 1, record, starts, outputs.write(i, chunk)
-
-        def arrays(*shapes_and_types):
-            return [tf.TensorArray(d, count, element_shape=s) for s, d in shapes_and_types]
-
-        starts = arrays(*((part.shape, part.dtype) for part in first))
-        (outputs,) = arrays(((size, *first[0].shape), first[0].dtype))
-        loop = tf.while_loop(lambda i, *_: i < count, forward, (0, first, starts, outputs))
-        last, starts = loop[1], [array.stack() for array in loop[2]]
-        outputs = tf.reshape(loop[3].stack(), [-1, tf.shape(inputs)[1], first[0].shape[-1]])
+        inputs, *arguments = (tf.stop_gradient(a) for a in (inputs, *arguments))
+        first, values = tuple(arguments[:parts]), arguments[parts:]
+        split = chunks.split(inputs)
+        outputs, last, starts = chunks.forward(split, first, values)
 
         def gradient(doutputs, *dlast):
-            doutputs = split(doutputs, [first[0].shape[-1]])
-            real = inputs.dtype.is_floating
+            dinputs, dfirst, dvalues = chunks.backward(
+                split, starts, values, chunks.split(doutputs), dlast
+            )
+            return None if dinputs is None else chunks.join(dinputs), *dfirst, *dvalues
 
-            def backward(i, dvalues, dinputs, dfirst):
-                del dfirst  # that of a later chunk, whose start is a constant
-                chunk, record = chunks[i], tuple(start[i] for start in starts)
-                ends_here = tf.maximum(lengths - 1, 0) // size == i
-                dafter = [tf.where(ends_here[:, None], d, tf.zeros_like(d)) for d in dlast]
-                with tf.GradientTape(watch_accessed_variables=False) as tape:
-                    tape.watch((chunk, record, values) if real else (record, values))
-                    results = tf.nest.flatten(run_chunk(i, chunk, record, values))
-                dchunk, drecord, more = tape.gradient(
-                    results, (chunk, record, values), [doutputs[i], *dafter],
-                    unconnected_gradients="zero",
-                )  # fmt: skip
-                dvalues = [d + m for d, m in zip(dvalues, more)]
-                return i - 1, dvalues, dinputs.write(i, dchunk) if real else dinputs, drecord
+        return (chunks.join(outputs), *last), gradient
 
-            zeros = [tf.zeros_like(v) for v in values]
-            (dinputs,) = arrays(((size, *inputs.shape[1:]), first[0].dtype))
-            loop = (count - 1, zeros, dinputs, tuple(map(tf.zeros_like, first)))
-            _, dvalues, dinputs, dfirst = tf.while_loop(lambda i, *_: i >= 0, backward, loop)
-            if real:
-                dinputs = tf.reshape(dinputs.stack(), [-1, *tf.unstack(tf.shape(inputs)[1:])])
-            return dinputs[:time] if real else None, *dfirst, *dvalues
+    return run(inputs, *first, *map(tf.convert_to_tensor, weights))
 
-        return (outputs[:time], *last), gradient
 
-    parts = tuple(first)
-    return run(inputs, *parts, *map(tf.convert_to_tensor, weights))
+class Chunks:
+    """A sequence in chunks of `size` steps, see `run_in_chunks`; `time` is its length."""
+
+    def __init__(self, make, weights, lengths, size, time):
+        self.make, self.weights, self.lengths = make, weights, lengths
+        self.size, self.time, self.count = size, time, -(-time // size)
+
+    def split(self, steps):
+        """`(time, rows, ...)` in chunks `(count, size, rows, ...)`, zeros after the last step."""
+        rows, *width = steps.shape[1:]
+        more = [[0, self.count * self.size - self.time], [0, 0], *([0, 0] for _ in width)]
+        shape = [self.count, self.size, tf.shape(steps)[1] if rows is None else rows, *width]
+        return tf.reshape(tf.pad(steps, more), shape)
+
+    def join(self, chunks):
+        """The opposite of `split`."""
+        shape = tf.shape(chunks)
+        return tf.reshape(chunks, tf.concat([shape[:1] * shape[1], shape[2:]], 0))[: self.time]
+
+    def run(self, i, chunk, record, values):
+        """Outputs of chunk `i` and the record after it, with these values of the weights."""
+        rest = tf.clip_by_value(self.lengths - i * self.size, 0, self.size)
+        with keras.StatelessScope(state_mapping=zip(self.weights, values)):
+            outputs, *after = self.make().scan(chunk, record, rest, returns="both")
+        return outputs, tuple(tf.ensure_shape(a, r.shape) for a, r in zip(after, record))
+
+    def array(self, shape, dtype):
+        return tf.TensorArray(dtype, self.count, element_shape=shape)
+
+    def forward(self, chunks, first, values):
+        """Outputs in chunks, the record after the last, and those before each."""
+
+        def body(i, record, starts, outputs):
+            starts = [array.write(i, part) for array, part in zip(starts, record)]
+            chunk, record = self.run(i, chunks[i], record, values)
+            return i + 1, record, starts, outputs.write(i, chunk)
+
+        starts = [self.array(part.shape, part.dtype) for part in first]
+        outputs = self.array((self.size, *first[0].shape), first[0].dtype)
+        loop = (0, first, starts, outputs)
+        _, last, starts, outputs = tf.while_loop(lambda i, *_: i < self.count, body, loop)
+        return outputs.stack(), last, [array.stack() for array in starts]
+
+    def backward(self, chunks, starts, values, doutputs, dlast):
+        """Gradients of the chunks (None of characters), the first record and the values."""
+        real = chunks.dtype.is_floating
+
+        def body(i, dvalues, dchunks, dfirst):
+            del dfirst  # that of a later chunk, which starts from a constant
+            chunk, record = chunks[i], tuple(start[i] for start in starts)
+            ends_here = (tf.maximum(self.lengths - 1, 0) // self.size == i)[:, None]
+            dafter = [tf.where(ends_here, d, tf.zeros_like(d)) for d in dlast]
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch((chunk, record, values) if real else (record, values))
+                results = tf.nest.flatten(self.run(i, chunk, record, values))
+            dchunk, drecord, more = tape.gradient(
+                results, (chunk, record, values), [doutputs[i], *dafter],
+                unconnected_gradients="zero",
+            )  # fmt: skip
+            dvalues = [d + m for d, m in zip(dvalues, more)]
+            return i - 1, dvalues, dchunks.write(i, dchunk) if real else dchunks, drecord
+
+        dchunks = self.array(chunks.shape[1:], doutputs.dtype)
+        zeros = [tf.zeros_like(v) for v in values], tuple(tf.zeros_like(s[0]) for s in starts)
+        loop = (self.count - 1, zeros[0], dchunks, zeros[1])
+        _, dvalues, dchunks, dfirst = tf.while_loop(lambda i, *_: i >= 0, body, loop)
+        return dchunks.stack() if real else None, dfirst, dvalues
