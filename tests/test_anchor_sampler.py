@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from aux_keras.layers import AnchorSampler, gather_segments
-from aux_keras.losses.anchor_sampler import GROWTH
+from aux_keras.losses.anchor_sampler import GROWTH, AnchorSampler, gather_segments
 
 L = 4
 LENGTHS = np.array([0, 1, 2, L, L + 1, L + 2, 9])
