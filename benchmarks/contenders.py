@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from aux_keras import AuxiliaryModel, DropConnectDense, TokenEmbedding, TruncatedRNN
 from aux_keras import config as configuration
 from aux_keras.models import factory
 
@@ -28,6 +29,7 @@ BASELINES = {
     },
 }  # fmt: skip
 PLAIN = {"plain", "plain_embedded"}
+TAGGERS = ("tagger", "plain_tagger")  # a label for every step
 
 
 def make(name, time, features=1):
@@ -37,7 +39,15 @@ def make(name, time, features=1):
     the paper's network (167,434 weights) in stock Keras layers. Both back-propagate
     through all steps.
     """
-    if name in PLAIN:
+    if name in TAGGERS:
+        rnn = keras.layers.LSTM(UNITS, return_sequences=True)
+        if name == "tagger":
+            rnn = TruncatedRNN(rnn, truncation=300)
+        head = keras.layers.Dense(CLASSES, "softmax")
+        model = keras.Sequential([keras.Input((time, features)), rnn, head])
+    elif name == "r_functional":
+        model = functional(time, features)
+    elif name in PLAIN:
         body = [keras.layers.LSTM(UNITS), keras.layers.Dense(CLASSES, "softmax")]
         if name == "plain_embedded":
             body = [keras.layers.Dense(UNITS), body[0], keras.layers.Dense(256, "relu"), body[1]]
@@ -49,8 +59,24 @@ def make(name, time, features=1):
     return model
 
 
-def batch(size, time, features=1):
-    """Random tokens `(size, time, features)` and labels `(size,)`."""
+def functional(time, features):
+    """`r` as a user would put it together: a Keras model inside an `AuxiliaryModel`."""
+    config = configuration.ExperimentConfig(**OURS["r"])
+    inputs = keras.Input((time, features))
+    embedding = TokenEmbedding(config.embedding_units)
+    h = TruncatedRNN(keras.layers.LSTM(UNITS), config.supervised_truncation, embedding)(inputs)
+    h = keras.layers.Dense(config.classifier_units, "relu")(h)
+    outputs = keras.layers.Softmax()(DropConnectDense(CLASSES, config.drop_rate)(h))
+    return AuxiliaryModel(
+        keras.Model(inputs, outputs), factory.auxiliary(config, None),
+        sampling_decay_steps=config.sampling_decay_steps,
+        placement_growth_steps=config.placement_growth_steps,
+    )  # fmt: skip
+
+
+def batch(size, time, features=1, per_step=False):
+    """Random tokens `(size, time, features)` and labels `(size,)`, or `(size, time)`."""
     rng = np.random.default_rng(0)
     tokens = rng.random((size, time, features), "float32")
-    return tf.constant(tokens), tf.constant(rng.integers(0, CLASSES, size))
+    labels = rng.integers(0, CLASSES, (size, time) if per_step else size)
+    return tf.constant(tokens), tf.constant(labels)

@@ -27,17 +27,17 @@ def parts(model, data):
     lengths = tf.fill([tokens.shape[0]], tokens.shape[1])
     draws = [task.draw(lengths, model.key(1), None, True) for task in model.auxiliary]
     requests = [task.window(d) for task, d in zip(model.auxiliary, draws)]
-    requests.append((lengths[:, None], model.encoder.truncation))
+    requests.append((lengths[:, None], model.layer.truncation))
     truncations = [k for _, k in requests]
     counts = [c for c, _ in requests]
 
     def run(kept):
-        encoder = model.encoder.recurrence()
+        encoder = model.layer.recurrence()
         return map_rows(lambda x, c: states_at(encoder, x, list(zip(c, kept))), tokens, counts)
 
     @tf.function
     def prefix():
-        encoder, needed = model.encoder.recurrence(), tokens.shape[1] - min(truncations)
+        encoder, needed = model.layer.recurrence(), tokens.shape[1] - min(truncations)
         starts = [tf.clip_by_value(c - k, 0, needed) for c, k in requests]
         return map_rows(
             lambda x, c: states_at(encoder, x, [(n, 0) for n in c]), tokens[:, :needed], starts
@@ -47,7 +47,7 @@ def parts(model, data):
     def windows():
         with tf.GradientTape() as tape:
             loss = sum(tf.reduce_sum(s) for record in run(truncations) for s in record)
-        weights = model.encoder.trainable_weights
+        weights = model.layer.trainable_weights
         return [g for g in tape.gradient(loss, weights) if g is not None]
 
     return (windows,) if None in truncations else (windows, prefix)
@@ -109,7 +109,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--times", type=int, nargs="*", default=[time for time, _ in SETTINGS])
     arguments = parser.parse_args()
-    names = ("plain", "plain_embedded", *contenders.OURS)
+    names = ("plain", "plain_embedded", *contenders.OURS, "r_functional")
     one, all_ = product_rate(1), product_rate(core_count())
     print(f"Matrix products: {one:.0f} GFLOP/s on one core, {all_:.0f} on {core_count()}")
     for time, batch in SETTINGS:
