@@ -53,7 +53,7 @@ class KeyScope:
 
     def next_key(self):
         self.count += 1
-        return fold_in(self.key, 0, self.count)
+        return fold_in(self.key, *([0] if self.count == 1 else [0, self.count]))
 
 
 def next_key(seed_generator):
