@@ -91,7 +91,7 @@ class TruncatedRNN(keras.layers.Layer):
         super().__init__(**kwargs)
         check_cell(rnn)
         if not isinstance(rnn, keras.layers.RNN):
-            rnn = keras.layers.RNN(rnn, dtype=rnn.dtype_policy, name="rnn")
+            rnn = keras.layers.RNN(rnn, dtype=getattr(rnn, "dtype_policy", None), name="rnn")
         given = (return_sequences, return_state, go_backwards, stateful, zero_output_for_mask)
         for name, value in zip(OPTIONS, given):
             if value is not None:

@@ -150,8 +150,8 @@ class CellRecurrence:
 
 
 def takes_training(cell):
-    """Whether the call of a cell has an argument `training`."""
-    return "training" in inspect.signature(cell.call).parameters
+    """Whether the call of a cell, which need not be a layer, has an argument `training`."""
+    return "training" in inspect.signature(getattr(cell, "call", cell)).parameters
 
 
 @tf.function(jit_compile=True)
