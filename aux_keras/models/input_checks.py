@@ -76,6 +76,7 @@ def checked(method, model, arguments, options):
     names = [name for name in ("x", "y", "sample_weight") if name in given]
     values = [given[name] for name in names]
     given.update(zip(names, check_batch(dict(zip(names, values)), expected).values()))
+    build_for(model, given.get("x"))
     validation = given.get("validation_data")
     if isinstance(validation, (tuple, list)):
         parts = dict(zip(("x", "y", "sample_weight"), validation))
@@ -83,6 +84,16 @@ def checked(method, model, arguments, options):
     elif validation is not None:
         given["validation_data"] = check_batch({"x": validation}, expected)["x"]
     return given
+
+
+def build_for(model, x):
+    """Builds a model for the shapes of its data, so that callbacks find it built."""
+    if isinstance(x, (tf.data.Dataset, CheckedPyDataset)):
+        batch = x.element_spec if isinstance(x, tf.data.Dataset) else x[0]
+        x = batch[0] if isinstance(batch, tuple) else batch
+    shapes = [tf.TensorShape(getattr(leaf, "shape", None)) for leaf in tf.nest.flatten(x)]
+    if not model.built and all(shape.rank for shape in shapes):
+        model.build(tf.nest.pack_sequence_as(x, [(None, *shape[1:]) for shape in shapes]))
 
 
 def check_batch(data, expected):
