@@ -56,7 +56,7 @@ def test_one_forward_run_serves_output_and_anchors(monkeypatch):
     from aux_keras.scan import windows
 
     runs, original = [], windows.states_at
-    for module in ("aux_keras.models.auxiliary_model", "aux_keras.scan.windows"):
+    for module in ("aux_keras.models.loss_runs", "aux_keras.scan.windows"):
         monkeypatch.setattr(
             f"{module}.states_at", lambda *a, **k: runs.append(len(a[2])) or original(*a, **k)
         )
