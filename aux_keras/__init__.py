@@ -1,34 +1,38 @@
 """Recurrent networks that learn long-term dependencies with auxiliary losses.
 
 Keras layers and models after Trinh, Dai, Luong and Le, "Learning Longer-term
-Dependencies in RNNs with Auxiliary Losses", ICML 2018. Nothing is imported before it is used.
+Dependencies in RNNs with Auxiliary Losses", ICML 2018. Nothing is imported before it is used, or
+before Keras is: from then on Keras can load what was saved of ours.
 """
 
 import importlib
+import importlib.abc
+import importlib.util
+import sys
 
 __version__ = "0.1.0"
 
 _MODULES = {
-    "AnchorSampler": "losses",
+    "AnchorSampler": "losses.anchor_sampler",
     "AuxiliaryClassifier": "models.auxiliary_classifier",
     "AuxiliaryModel": "models.auxiliary_model",
-    "DropConnectDense": "layers",
-    "IRNNCell": "cells",
-    "LanguageModel": "losses",
-    "LocalAttention": "attention",
-    "MemoryCompressedAttention": "attention",
-    "Prediction": "losses",
-    "Reconstruction": "losses",
-    "SegmentDecoder": "losses",
-    "SelfAttention": "attention",
-    "SequenceAutoencoder": "losses",
-    "TokenEmbedding": "layers",
-    "TokenReadout": "layers",
-    "TransformerBlock": "attention",
+    "DropConnectDense": "layers.drop_connect",
+    "IRNNCell": "cells.irnn",
+    "LanguageModel": "losses.language_model",
+    "LocalAttention": "attention.local_attention",
+    "MemoryCompressedAttention": "attention.memory_compressed",
+    "Prediction": "losses.prediction",
+    "Reconstruction": "losses.reconstruction",
+    "SegmentDecoder": "losses.segment_decoder",
+    "SelfAttention": "attention.self_attention",
+    "SequenceAutoencoder": "losses.sequence_autoencoder",
+    "TokenEmbedding": "layers.token_embedding",
+    "TokenReadout": "layers.token_readout",
+    "TransformerBlock": "attention.transformer_block",
     "TransformerClassifier": "models.transformer_classifier",
-    "TransformerEncoder": "attention",
-    "TruncatedRNN": "layers",
-    "URNNCell": "cells",
+    "TransformerEncoder": "attention.transformer_encoder",
+    "TruncatedRNN": "layers.truncated_rnn",
+    "URNNCell": "cells.urnn",
     "feature_extractor": "models.feature_extractor",
     "memory_profile": "models.memory_profile",
 }
@@ -48,3 +52,34 @@ def __getattr__(name):
 
 def __dir__():
     return sorted({*globals(), *__all__})
+
+
+def _register():
+    """Imports every class, which registers it with Keras."""
+    for module in set(_MODULES.values()):
+        importlib.import_module(f"aux_keras.{module}")
+
+
+class _AfterKeras(importlib.abc.MetaPathFinder):
+    """Registers our classes as soon as Keras has been imported."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name != "keras":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        if spec is not None:
+            execute = spec.loader.exec_module
+
+            def execute_and_register(module):
+                execute(module)
+                _register()
+
+            spec.loader.exec_module = execute_and_register
+        return spec
+
+
+if "keras" in sys.modules:
+    _register()
+else:
+    sys.meta_path.insert(0, _AfterKeras())

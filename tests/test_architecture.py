@@ -93,3 +93,12 @@ def test_nothing_is_imported_before_it_is_used():
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
     )
     assert done.stdout.split() == ["False"] * 3
+
+
+@pytest.mark.parametrize("imports", ["import aux_keras, keras", "import keras, aux_keras"])
+def test_keras_loads_our_classes_in_whatever_order_they_are_imported(imports):
+    code = f"{imports}; print(keras.saving.get_registered_object('aux_keras>AuxiliaryModel'))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert "auxiliary_model.AuxiliaryModel" in done.stdout

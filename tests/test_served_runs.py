@@ -20,6 +20,11 @@ from tests import test_config
 from tests.test_training import REAL, ROOT
 
 
+@pytest.fixture(autouse=True)
+def one_block():
+    """All cores, as in the processes that runs here are compared with."""
+
+
 def run(name, workdir, **overrides):
     """A short run of a flagfile: its result, its model and what it exported."""
     config = test_config.read(ROOT / "configs" / f"{name}.cfg")

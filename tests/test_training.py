@@ -32,6 +32,11 @@ REAL = pytest.mark.skipif(
 )
 
 
+@pytest.fixture(autouse=True)
+def one_block():
+    """All cores, as in the processes that runs here are compared with."""
+
+
 def command(workdir, *flags, flagfile="digits_r"):
     return [sys.executable, ROOT / "train.py", f"--flagfile=configs/{flagfile}.cfg",
             f"--workdir={workdir}", *flags]  # fmt: skip

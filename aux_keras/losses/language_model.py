@@ -120,6 +120,7 @@ class LanguageModel(keras.layers.Layer):
         if record is not None:
             start = tuple(state[:, 0] for state in record)
         outputs = encoder.scan(inputs, start, lengths, self.truncation, "outputs")
+        outputs = outputs[: tf.shape(targets)[1]]  # without the steps that `inputs` may have added
         readout = self.readout.weights_with(by_segment(draws.mask))
         return token_loss(targets, feed_forward_over_time(outputs, *readout))[:, None]
 

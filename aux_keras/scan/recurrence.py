@@ -206,7 +206,7 @@ def read(recurrence, tokens, record, lengths):
     Returns:
         the record after `lengths` more tokens, tuple of `(rows, width)`.
     """
-    inputs = recurrence.inputs(tokens)
+    inputs = time_major(tokens, recurrence.dtype)
     steps = tf.shape(inputs)[0]
 
     def read_one(t, record):
