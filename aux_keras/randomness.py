@@ -28,6 +28,12 @@ def fold_in(key, *values):
     return key
 
 
+def replica_key(seed, *components):
+    """The key of a seed and components, another one in each replica of a strategy."""
+    context = tf.distribute.get_replica_context()
+    return fold_in(seed, *components, context.replica_id_in_sync_group if context else 0)
+
+
 class KeyScope:
     """Gives the layers that are called inside the block keys from one key, in order of call.
 

@@ -110,8 +110,7 @@ def assert_equal(model):
     for weight, got, want in zip(model.trainable_weights, gradients, wanted_gradients):
         got = np.zeros(weight.shape) if got is None else got
         want = np.zeros(weight.shape) if want is None else want
-        size = max(1.0, float(np.abs(want).max()))  # rounding is that of the largest terms
-        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5 * size, err_msg=weight.path)
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5, err_msg=weight.path)
 
 
 PAIRS = [(k, k) for k in TRUNCATIONS] + list(zip(TRUNCATIONS, TRUNCATIONS[1:] + TRUNCATIONS[:1]))
@@ -128,7 +127,7 @@ def test_both_losses_at_every_truncation(cell, n, supervised, truncation):
 @pytest.mark.parametrize(("supervised", "truncation"), PAIRS[5:])
 def test_cells_of_the_baselines_at_every_truncation(cell, supervised, truncation):
     """The method is orthogonal to the cell, a trained initial state included."""
-    assert_equal(build(cell, supervised, truncation, scale=0.25))  # unbounded: states stay small
+    assert_equal(build(cell, supervised, truncation, scale=0.2))  # unbounded: states stay small
 
 
 @pytest.mark.parametrize("tasks", ["l", "s"])

@@ -26,25 +26,19 @@ class AuxiliaryModel(keras.Model):
     auxiliary losses reconstruct or predict the model's input tokens from the layer's state at
     random anchors, with gradient through the `truncation` steps before each.
 
-    If the layer is a `TruncatedRNN`, its own gradient is truncated too, and one forward run
-    serves its output and all anchors. Any other Keras RNN layer keeps its full
-    back-propagation and reads the sequence a second time; dropout inside its cell is
-    left out of that second reading.
+    If the layer is a `TruncatedRNN`, one forward run serves its output and all anchors. Any other
+    Keras RNN layer reads the sequence a second time, without dropout inside its cell.
 
     What the layer reads must have a time step for every token, and should not see the future.
-    All draws of ours are functions of (`seed`, `training_step`, replica); the training step is
-    saved with the weights and counts over all phases.
+    Our draws are functions of (`seed`, `training_step`, replica); that step counts over all phases.
 
     Args:
         model: a functional, sequential or subclassed `keras.Model`. Its inputs are
             tokens `(batch, time, features)`, or characters `(batch, time)`, which then go
             through a `keras.layers.Embedding` or a `TruncatedRNN`'s `TokenEmbedding` that the
             decoders share. Masked time steps are left out, wherever they are.
-        auxiliary: list of auxiliary losses with distinct names; without any, `model` needs no
-            recurrent layer. `LanguageModel` and `SequenceAutoencoder` need a `TruncatedRNN`
-            that reads the tokens.
-        rnn: name of the recurrent layer, by default the only one; of a `Bidirectional` layer
-            the one that reads forward is meant.
+        auxiliary: list of losses with distinct names; without any, no recurrent layer is needed.
+        rnn: name of the recurrent layer, by default the only one; of a `Bidirectional` forward.
         embedding: name of the characters' `keras.layers.Embedding`, by default the only one.
         tokens: key or position of the tokens, where the model has several inputs.
         auxiliary_weight: float; with 0 the auxiliary losses are used by `pretrain` alone.
@@ -56,7 +50,7 @@ class AuxiliaryModel(keras.Model):
         seed: int.
         **kwargs: `name` and `dtype`, see `keras.Model`.
 
-    Call arguments, Returns: those of the model.
+    Call arguments, Returns: as `model`.
 
     Raises:
         ValueError: if the layers or the tokens cannot be found, or do not fit together; on what
@@ -141,16 +135,13 @@ class AuxiliaryModel(keras.Model):
 
     def key(self, *components):
         """The random key of this replica for the given components."""
-        context = tf.distribute.get_replica_context()
-        replica = 0 if context is None else context.replica_id_in_sync_group
-        return randomness.fold_in(self.seed, *components, replica)
+        return randomness.replica_key(self.seed, *components)
 
     def forward(self, inputs, key, training):
         """One pass for all losses, with draws from `key`, `(2,)` int32.
 
         Returns:
-            `(y_pred, auxiliary)`: what the model returns, None while pretraining; and `Losses`
-            per auxiliary loss.
+            `(y_pred, auxiliary)`: None while pretraining; `Losses` per auxiliary loss.
         """
         self.ensure_built(inputs)
         with randomness.KeyScope(key):
@@ -160,25 +151,23 @@ class AuxiliaryModel(keras.Model):
             def run(reading, ends, first=None):
                 return self.run_losses(reading, key, training, ends, first)
 
-            ends = 0  # where the layer's own output needs no gradient
-            if training and not self.pretraining:
-                ends = getattr(self.layer, "truncation", None)
-            y_pred, (auxiliary,) = observation.observe(self, inputs, training, run, ends)
+            trains = training and not self.pretraining  # else its output needs no gradient
+            ends = getattr(self.layer, "truncation", None) if trains else 0
+            y_pred, auxiliary = observation.observe(self, inputs, training, run, ends)
         return None if self.pretraining else y_pred, auxiliary
 
     def reading(self, inputs):
         """What the auxiliary losses see of a batch, see `Reading`."""
         self.ensure_built(inputs)
-        _, (reading,) = observation.observe(self, inputs, False, lambda r, *_: ([], r), 0)
-        return reading
+        return observation.observe(self, inputs, False, lambda r, *_: ([], r), 0)[1]
 
     def run_losses(self, reading, key, training, ends=False, first=None):
         """`Losses` per auxiliary loss, and the record at the ends, see `loss_runs.run_losses`."""
         losses, growth = self.active_losses(), self.placement_growth()
-        blocks = 1 if self.jit_compile is True else None  # of a step that XLA compiles as a whole
         record, found = loss_runs.run_losses(
-            losses, reading, key, self.feed_probability(), growth, training, ends, first, blocks
-        )
+            losses, reading, key, self.feed_probability(), growth, training, ends, first,
+            self.row_blocks,
+        )  # fmt: skip
         if self.memory_gap and not training:
             gaps = map(gaps_of, self.recall(reading, losses))
             found = [sums._replace(gaps=gap) for sums, gap in zip(found, gaps)]
@@ -187,8 +176,12 @@ class AuxiliaryModel(keras.Model):
     def recall(self, reading, losses):
         """`Recall` of every one of these losses, at anchors that are the same every time."""
         key, growth = self.key(EVALUATION), self.placement_growth()
-        blocks = 1 if self.jit_compile is True else None
-        return recall(reading, losses, key, growth, blocks)
+        return recall(reading, losses, key, growth, self.row_blocks)
+
+    @property
+    def row_blocks(self):
+        """Blocks of rows for `map_rows`: one in a step that XLA compiles as a whole."""
+        return 1 if self.jit_compile is True else None
 
     def tokens_of(self, inputs):
         """The tokens, or their shape, among the inputs, or their shapes."""
@@ -196,9 +189,8 @@ class AuxiliaryModel(keras.Model):
 
     def feed_probability(self):
         """Epsilon of scheduled sampling now, or None."""
-        if self.sampling_decay_steps is None:
-            return None
-        return teacher_probability(self.training_step, self.sampling_decay_steps)
+        steps = self.sampling_decay_steps
+        return None if steps is None else teacher_probability(self.training_step, steps)
 
     def placement_growth(self):
         """How far the curriculum of placements has come, in [0, 1]."""
@@ -208,10 +200,6 @@ class AuxiliaryModel(keras.Model):
     def active_losses(self):
         """The auxiliary losses of this phase: none where their weight is 0."""
         return self.auxiliary if self.pretraining or self.auxiliary_weight else []
-
-    def find_loss(self, name=None, kind=keras.layers.Layer):
-        """The auxiliary loss of that name, or the only one, of a kind."""
-        return loss_runs.find_loss(self.auxiliary, name, kind)
 
     def losses_of(self, x, y, y_pred, sample_weight, auxiliary):
         """The scalar to differentiate, and every logged loss by name (equations 1 and 2)."""
@@ -307,20 +295,19 @@ class AuxiliaryModel(keras.Model):
     def pretrain(self, x, *, optimizer=None, **fit_arguments):
         """Phase 1 (section 3.3): trains on the auxiliary losses alone, without labels.
 
-        What is not needed for them does not move, and regularizers rest. Afterwards the model is
-        compiled as before, with the optimizer given to `compile` as it was.
+        Nothing else moves, and regularizers rest. Afterwards the model is compiled as before.
 
         Args:
             x: what `fit` takes; labels are ignored.
-            optimizer: Keras optimizer of this phase, by default a new one like that of
-                `compile`. Compile a model again that a callback has saved meanwhile.
+            optimizer: of this phase, by default a new one like that of `compile`. Compile a
+                model again that a callback has saved meanwhile.
             **fit_arguments: passed on to `fit`.
 
         Returns:
             `keras.callbacks.History`.
 
         Raises:
-            ValueError: without a call of `compile`, without auxiliary losses, or with labels.
+            ValueError: without `compile` before, without auxiliary losses, or with labels.
         """
         return pretrain(self, x, optimizer, fit_arguments)
 
@@ -329,16 +316,13 @@ class AuxiliaryModel(keras.Model):
 
         Args:
             inputs: what the model takes, one batch of arrays.
-            anchors: int, or int array `(batch,)` or `(batch, anchors)`: position of the last
-                token that the state has read.
+            anchors, length: positions, and tokens before them, see `models.reconstruct`.
             loss: str, name of a `Reconstruction`, by default the only one.
-            length: int, tokens to reconstruct; by default the loss's `segment_length`, or
-                as many as the earliest anchor has before it.
 
         Returns:
-            array of tokens, see `models.reconstruct`.
+            array of tokens, see there.
         """
-        found = self.find_loss(loss, Reconstruction)
+        found = loss_runs.find_loss(self.auxiliary, loss, Reconstruction)
         reading = self.reading(input_checks.as_tensors(inputs))
         return reconstruct(found, reading, anchors, length)
 

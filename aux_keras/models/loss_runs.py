@@ -93,7 +93,7 @@ def build_losses(model, shape):
         )  # fmt: skip
 
 
-def find_loss(losses, name, kind):
+def find_loss(losses, name=None, kind=AuxiliaryLoss | LanguageModel):
     """The auxiliary loss of that name, or the only one, of a kind.
 
     Raises:

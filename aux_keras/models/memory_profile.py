@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from aux_keras.models import input_checks
+from aux_keras.models import input_checks, loss_runs
 from aux_keras.models.memory_gap import MemoryGap, gaps_of
 
 
@@ -82,7 +82,7 @@ def memory_profile(model, inputs, loss=None):
         >>> profile.distances
         array([1, 2, 3, 4])
     """
-    task = model.find_loss(loss)
+    task = loss_runs.find_loss(model.auxiliary, loss)
     batches = [inputs]
     if isinstance(inputs, tf.data.Dataset):
         labelled = isinstance(inputs.element_spec, tuple)

@@ -26,7 +26,7 @@ def observe(model, inputs, training, run, ends):
         ends: int or None, truncation of the layer's output.
 
     Returns:
-        `(y_pred, [what run returned besides])`.
+        `(y_pred, what run returned besides)`.
     """
     layer, found = model.layer, []
     truncated = isinstance(layer, TruncatedRNN)
@@ -60,7 +60,7 @@ def observe(model, inputs, training, run, ends):
             f"`rnn` must be called once by the model. Received: {layer.name!r}, "
             f"called {len(found)} times"
         )
-    return y_pred, found
+    return y_pred, found[0]
 
 
 def check_start(layer, initial_state):

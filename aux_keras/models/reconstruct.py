@@ -17,7 +17,8 @@ def reconstruct(task, reading, anchors, length=None):
     Args:
         task: a built `Reconstruction`.
         reading: `Reading` of the batch, of eager tensors.
-        anchors: int, or int array `(batch,)` or `(batch, anchors)`.
+        anchors: int, or int array `(batch,)` or `(batch, anchors)`: position of the last token
+            that the state has read.
         length: int, or None for as many as the loss has and the earliest anchor allows.
 
     Returns:
