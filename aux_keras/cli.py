@@ -1,32 +1,33 @@
 """The command `aux-keras`: train, export, predict. `train.py` is the first of them."""
 
+import argparse
 import dataclasses
-import importlib
-import os
+import signal
 import sys
 
 from absl import app, flags, logging
 
-from aux_keras import config
+from aux_keras import config, quiet
+from aux_keras.serving import predict
 
-MODULES = {"export": "aux_keras.serving.export", "predict": "aux_keras.serving.predict"}
+FORMATS = ("saved_model", "onnx")
 USAGE = """usage: aux-keras train --flagfile=NAME --workdir=DIR [--FLAG=VALUE ...]
-       aux-keras export --workdir=DIR --output=DIR
+       aux-keras export --workdir=DIR --output=DIR [--format=onnx]
        aux-keras predict --model=DIR [FILE ...]
 Each has --help."""
 
 
 def main():
     """Runs the command that the first argument names."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow tells what it finds
     name, rest = (sys.argv[1:2] or ["--help"])[0], sys.argv[2:]
     if name in ("-h", "--help"):
         print(USAGE)
     elif name == "train":
         train("aux-keras train", rest)
-    elif name in MODULES:
-        sys.argv = [f"aux-keras {name}", *rest]
-        importlib.import_module(MODULES[name]).main()
+    elif name == "export":
+        export("aux-keras export", rest)
+    elif name == "predict":
+        predict.main("aux-keras predict", rest)
     else:
         sys.exit(f"aux-keras: error: there is no command {name!r}\n{USAGE}")
 
@@ -58,11 +59,36 @@ def run(program, rest):
     logging.set_verbosity(logging.WARNING)  # TensorFlow tells what it saves
     try:
         experiment = config.from_flags()
-        from aux_keras.training import loop  # here, so that --help need not wait for it
+        from aux_keras.training import workdir as folder
+
+        workdir = folder.check(experiment)
+        if folder.finished(workdir):
+            print(f"This run is finished: {workdir / folder.RESULT}")
+            return
+        quiet.import_tensorflow()  # last, so that the answers above need not wait for it
+        from aux_keras.training import loop
 
         loop.run(experiment)
     except (ValueError, FloatingPointError, OSError) as error:
         sys.exit(f"{program}: error: {error}")
-    except KeyboardInterrupt:
-        print(f"\n{program}: interrupted; rerun the same command to resume", file=sys.stderr)
-        sys.exit(130)
+    except KeyboardInterrupt as error:
+        what = str(error) or "interrupted"
+        print(f"\n{program}: {what}; rerun the same command to resume", file=sys.stderr)
+        sys.exit(128 + getattr(error, "signal", signal.SIGINT))  # as shells count
+
+
+def export(program, arguments):
+    """Exports the model of a finished run; exits with 1 and one line if it cannot."""
+    parser = argparse.ArgumentParser(program, description=export.__doc__)
+    parser.add_argument("--workdir", required=True, help="folder of a finished run")
+    parser.add_argument("--output", required=True, help="folder, or ONNX file, to write")
+    parser.add_argument("--format", default="saved_model", choices=FORMATS)
+    given = parser.parse_args(arguments)
+    quiet.import_tensorflow()  # last: it takes seconds
+    from aux_keras.serving.export import export_run
+
+    try:
+        export_run(given.workdir, given.output, given.format)
+    except (ValueError, OSError, ImportError) as error:
+        sys.exit(f"{program}: error: {error}")
+    print(f"Written: {given.output}", file=sys.stderr)

@@ -12,7 +12,9 @@ import pathlib
 from absl import flags
 
 FULL = "full"
-PLACES = ("workdir", "data_dir", "download")  # where a run happens, not what it computes
+NESTED = 50  # flagfiles within flagfiles
+# Where a run happens and what it writes when, not what it computes:
+PLACES = ("workdir", "data_dir", "download", "checkpoint_steps", "checkpoint_minutes")
 
 
 def _field(default, help, choices=None, least=None):
@@ -145,6 +147,7 @@ class ExperimentConfig:
     jit_compile: bool = _field(False, "compile the whole training step with XLA")
     memory_gap: bool = _field(True, "log the memory gap of every auxiliary loss at evaluations")
     checkpoint_steps: int = _field(200, "steps between checkpoints", least=1)
+    checkpoint_minutes: float = _field(10.0, "the most minutes between checkpoints", least=0)
     seed: int = _field(0, "seed of weights, data order and all draws", least=0)
     workdir: str | None = _field(None, "folder of the run")
 
@@ -294,7 +297,7 @@ def parse(arguments):
     return from_flags()
 
 
-def expand_flagfiles(arguments, folder=None):
+def expand_flagfiles(arguments, within=()):
     """Arguments with the lines of every flagfile in its place.
 
     A flagfile is looked for beside the one that names it, or in the current directory; else it
@@ -311,8 +314,8 @@ def expand_flagfiles(arguments, folder=None):
         if flag not in ("-flagfile", "--flagfile"):
             expanded.append(argument)
             continue
-        path = _find_flagfile(value if equals else next(given, ""), folder)
-        for number, line in enumerate(path.read_text().splitlines(), start=1):
+        path = _find_flagfile(value if equals else next(given, ""), within)
+        for number, line in enumerate(_flagfile_lines(path), start=1):
             line = line.strip()
             if not line or line.startswith(("#", "//")):
                 continue
@@ -322,18 +325,30 @@ def expand_flagfiles(arguments, folder=None):
                     f"{path}, line {number}: expected `--name=value` without quotes or a comment "
                     f"behind it. Received: {line}"
                 )
-            expanded += expand_flagfiles([line], path.parent)
+            expanded += expand_flagfiles([line], (*within, path))
     return expanded
 
 
-def _find_flagfile(name, folder):
-    """The path of a flagfile, see `expand_flagfiles`."""
+def _flagfile_lines(path):
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not a text in UTF-8: {error}") from error
+
+
+def _find_flagfile(name, within):
+    """The path of a flagfile that the last of the files `within` names."""
     here = pathlib.Path(__file__).resolve().parent
-    shipped = [here / "configs", here.parent / "configs"]  # installed; in a checkout
+    places = [pathlib.Path(), here / "configs", here.parent / "configs"]  # installed; in a checkout
+    if within:
+        places.insert(0, within[-1].parent)
+    if len(within) == NESTED:
+        raise ValueError(f"`--flagfile` may name files that name others {NESTED} deep: {within[0]}")
     given = pathlib.Path(name).expanduser()
-    places = [pathlib.Path(), *shipped] if folder is None else [folder, pathlib.Path(), *shipped]
     for place in places:
         for path in (place / given, place / f"{given}.cfg"):
+            if path.resolve() in [file.resolve() for file in within]:
+                raise ValueError(f"`--flagfile` {path} includes itself")
             if name and path.is_file():
                 return path
     raise ValueError(

@@ -13,10 +13,12 @@ from aux_keras.scan import rows
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
-@pytest.fixture(autouse=True)
-def one_block(monkeypatch):
+@pytest.fixture(autouse=True, scope="session")
+def one_block():
     """Graphs of one block of rows: half the time to trace. Tests of blocks ask for more."""
-    monkeypatch.setattr(rows, "core_count", lambda: 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rows, "core_count", lambda: 1)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,13 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "aux_keras"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-SHARED = {"arguments", "backend", "padding", "randomness"}  # small, and seen from everywhere
+SHARED = {
+    "arguments",
+    "backend",
+    "padding",
+    "quiet",
+    "randomness",
+}  # small, and seen from everywhere
 MAY_SEE = {
     "scan": SHARED | {"scan"},
     "cells": SHARED | {"cells"},

@@ -14,15 +14,9 @@ import tensorflow as tf
 
 import aux_keras as ak
 from aux_keras.data import prepared, tasks
-from aux_keras.serving import export
 from aux_keras.training import loop
 from tests import test_config
 from tests.test_training import REAL, ROOT
-
-
-@pytest.fixture(autouse=True)
-def one_block():
-    """All cores, as in the processes that runs here are compared with."""
 
 
 def run(name, workdir, **overrides):
@@ -94,7 +88,7 @@ def test_pretraining_alone_leaves_an_encoder(tmp_path):
     encoder = ak.feature_extractor(model)
     x = np.random.default_rng(0).random((3, 64, 1), "float32")
     np.testing.assert_allclose(encoder.predict(x, verbose=0), model.encoder(x), atol=1e-6)
-    command = [sys.executable, "-m", export.__name__, f"--workdir={tmp_path / 'run'}",
+    command = [sys.executable, "-m", "aux_keras", "export", f"--workdir={tmp_path / 'run'}",
                f"--output={tmp_path / 'served'}"]  # fmt: skip
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -106,7 +100,7 @@ def test_pretraining_alone_leaves_an_encoder(tmp_path):
         again.returncode == 1
         and "must not exist, or be an empty folder" in again.stderr.splitlines()[-1]
     )
-    command[3] = f"--workdir={tmp_path}"
+    command[4] = f"--workdir={tmp_path}"
     nothing = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert nothing.returncode == 1 and "`--workdir` must be" in nothing.stderr.splitlines()[-1]
 

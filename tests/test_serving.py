@@ -13,7 +13,7 @@ import tensorflow as tf
 
 import aux_keras as ak
 from aux_keras.data import transforms
-from aux_keras.serving import onnx_graph, predict, raw_inputs
+from aux_keras.serving import onnx_graph, predict, raw_inputs, saved_classifier
 from aux_keras.serving.export import export_model
 
 L = keras.layers
@@ -293,7 +293,7 @@ def test_raw_texts_are_read_as_in_training(tmp_path):
 def test_texts_stream_like_one_text(tmp_path):
     model = classifier(characters=True, preprocessing={**TEXTS, "max_length": 5000})
     export_model(model, tmp_path / "exported")
-    served = predict.SavedClassifier(tmp_path / "exported")
+    served = saved_classifier.SavedClassifier(tmp_path / "exported")
     text = "Caf\u00e9 \\n and \\\\no more " * 40
     torn = [text.encode()[i : i + 3] for i in range(0, len(text.encode()), 3)]
 
@@ -478,9 +478,9 @@ def test_predict_answers_lines_as_they_come(tmp_path):
     # A shell's background job, and what it starts, ignores ctrl-C: not this process.
     script = """import runpy, signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
-runpy.run_module("aux_keras.serving.predict", run_name="__main__", alter_sys=True)"""
+runpy.run_module("aux_keras", run_name="__main__", alter_sys=True)"""
     process = subprocess.Popen(
-        [sys.executable, "-c", script, f"--model={tmp_path / 'exported'}"],
+        [sys.executable, "-c", script, "predict", f"--model={tmp_path / 'exported'}"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=environment,
     )  # fmt: skip
@@ -497,7 +497,7 @@ runpy.run_module("aux_keras.serving.predict", run_name="__main__", alter_sys=Tru
 
 def test_predict_refuses_models(tmp_path):
     with pytest.raises(ValueError, match="must be the folder of an exported model"):
-        predict.SavedClassifier(tmp_path)
+        saved_classifier.SavedClassifier(tmp_path)
     export_model(classifier(preprocessing=IMAGES), tmp_path / "cut")
     variables = tmp_path / "cut" / "variables" / "variables.data-00000-of-00001"
     os.truncate(variables, variables.stat().st_size // 2)
@@ -506,9 +506,9 @@ def test_predict_refuses_models(tmp_path):
     export_model(classifier(), tmp_path / "tokens_only")
     for name in ("cut", "torn"):
         with pytest.raises(ValueError, match="cannot be read"):
-            predict.SavedClassifier(tmp_path / name)
+            saved_classifier.SavedClassifier(tmp_path / name)
     with pytest.raises(ValueError, match="takes no files"):
-        predict.SavedClassifier(tmp_path / "tokens_only")
+        saved_classifier.SavedClassifier(tmp_path / "tokens_only")
     done = command("predict", f"--model={tmp_path / 'cut'}", "x.png")
     assert done.returncode == 1 and not done.stdout and "Traceback" not in done.stderr
     assert "predict: error: `--model` cannot be read" in done.stderr.splitlines()[-1]

@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from aux_keras.config import ExperimentConfig
 from aux_keras.data import tasks
 from aux_keras.models import factory, input_checks
 from aux_keras.models.memory_profile import MemoryProfile
-from aux_keras.training import callbacks, loop, schedules
+from aux_keras.training import callbacks, checkpoints, loop, schedules, signals
 from aux_keras.training import workdir as folder
 from tests import test_config, test_stanford_dogs
 
@@ -30,11 +31,6 @@ REAL = pytest.mark.skipif(
     not pathlib.Path(os.environ.get("TFDS_DATA_DIR", ""), "mnist").exists(),
     reason="needs MNIST in $TFDS_DATA_DIR",
 )
-
-
-@pytest.fixture(autouse=True)
-def one_block():
-    """All cores, as in the processes that runs here are compared with."""
 
 
 def command(workdir, *flags, flagfile="digits_r"):
@@ -100,19 +96,20 @@ def test_a_run_leaves_what_it_promises(tmp_path):
     assert "--epochs=2" in other.stderr and "--epochs=3" in other.stderr
 
 
-def kill_after(workdir, checkpoint, *flags, flagfile="digits_r"):
-    """Starts a run and kills it, as kill -9 does, once a checkpoint is there."""
+def kill_after(workdir, checkpoint, *flags, number=signal.SIGKILL):
+    """Starts a run and sends it a signal once a checkpoint is there: its status and stderr."""
     process = subprocess.Popen(
-        command(workdir, *flags, flagfile=flagfile), cwd=ROOT,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        command(workdir, *flags), cwd=ROOT, text=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
     )  # fmt: skip
     deadline = time.monotonic() + 300
-    while not list((workdir / "checkpoints").glob(f"{checkpoint}.index")):
+    while not (workdir / "checkpoints" / checkpoint).exists():
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.send_signal(number)
+    _, told = process.communicate()
     assert not (workdir / folder.RESULT).exists()
+    return process.returncode, told
 
 
 def assert_same_end(broken, unbroken):
@@ -125,15 +122,20 @@ def assert_same_end(broken, unbroken):
     assert results[0] == results[1]
 
 
-def test_killed_twice_and_resumed_ends_as_unbroken(tmp_path):
+def test_killed_and_stopped_and_resumed_ends_as_unbroken(tmp_path):
+    """`kill -9` in the first phase; SIGTERM in the second, which loses no step."""
     flags = [*SMALL, "--pretrain_steps=25", "--steps=25", "--checkpoint_steps=4",
              "--batch_size=32"]  # fmt: skip
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
     assert train(unbroken, *flags).returncode == 0
     kill_after(broken, "pretrain/ckpt-8", *flags)
-    kill_after(broken, "train/ckpt-8", *flags)
+    status, told = kill_after(broken, "train/ckpt-8", *flags, number=signal.SIGTERM)
+    assert status == 128 + signal.SIGTERM
+    assert told.splitlines() == [
+        "", "train.py: interrupted by SIGTERM; rerun the same command to resume"]  # fmt: skip
     resumed = train(broken, *flags)
     assert resumed.returncode == 0, resumed.stderr
+    assert resumed.stderr == ""  # no notes of TensorFlow's either
     assert_same_end(broken, unbroken)
 
 
@@ -154,15 +156,168 @@ def assert_same_model(one, other):
         np.testing.assert_array_equal(a, b, err_msg=a.path)
 
 
-@pytest.mark.parametrize("steps", [3, 0], ids=["two phases", "pretraining alone"])
-def test_killed_after_its_last_step_ends_as_unbroken(steps, tmp_path):
-    unbroken = small_run(tmp_path / "unbroken", steps=steps)
-    assert int(unbroken.training_step) == 3 + steps
-    small_run(tmp_path / "broken", steps=steps)
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run of two phases and its model. To be copied, not changed."""
+    workdir = tmp_path_factory.mktemp("finished") / "run"
+    return workdir, small_run(workdir)
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    return pathlib.Path(shutil.copytree(finished[0], tmp_path / "copy"))
+
+
+@pytest.fixture
+def no_export(monkeypatch):
+    """Runs whose SavedModel is of no interest: tracing it is a fifth of their time."""
+    monkeypatch.setattr(loop, "export_model", lambda model, path: path.mkdir())
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [[folder.RESULT, folder.MODEL], [folder.SAVED_MODEL], [folder.RESULT, folder.METRICS],
+     [folder.MODEL, folder.CONFIG]],
+    ids=["both", "saved model", "metrics", "config"],
+)  # fmt: skip
+def test_what_a_run_lost_after_its_last_step_is_made_again(lost, finished, copied, no_export):
+    for name in lost:
+        path = copied / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert_same_model(small_run(copied), finished[1])
+    assert_same_end(copied, finished[0])
+    assert (copied / folder.CONFIG).exists()
+
+
+def test_a_pretraining_killed_after_its_last_step_ends_as_unbroken(tmp_path, no_export):
+    unbroken = small_run(tmp_path, steps=0)
+    assert int(unbroken.training_step) == 3
     for name in (folder.RESULT, folder.MODEL):
-        (tmp_path / "broken" / name).unlink()
-    assert_same_model(small_run(tmp_path / "broken", steps=steps), unbroken)
-    assert_same_end(tmp_path / "broken", tmp_path / "unbroken")
+        (tmp_path / name).unlink()
+    assert_same_model(small_run(tmp_path, steps=0), unbroken)
+
+
+def test_a_finished_run_is_not_run_again(copied, monkeypatch):
+    monkeypatch.delattr(loop, "finish")
+    small_run(copied)
+
+
+def test_checkpoints_know_the_run_that_they_belong_to(copied):
+    """Without its `config.cfg` and result the folder is still no other run's."""
+    for name in (folder.CONFIG, folder.RESULT):
+        (copied / name).unlink()
+    with pytest.raises(ValueError, match="another configuration: .*--seed=0.* this run .*--seed=1"):
+        small_run(copied, seed=1)
+    assert not (copied / folder.CONFIG).exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [(folder.RESULT, b"\xff{"), (folder.RESULT, b"{"), (folder.CONFIG, b"\xff")],
+)
+def test_damaged_files_are_named(name, content, copied):
+    (copied / name).write_bytes(content)
+    with pytest.raises(ValueError, match=f"{name} is damaged"):
+        small_run(copied)
+
+
+@pytest.mark.parametrize("part", ["ckpt.index", "ckpt.data-00000-of-00001"])
+@pytest.mark.parametrize("content", [b"", b"xyz"])
+def test_damaged_checkpoints_are_named(part, content, copied):
+    (copied / folder.RESULT).unlink()
+    (copied / "checkpoints" / "train" / "ckpt-3" / part).write_bytes(content)
+    with pytest.raises(ValueError, match="checkpoint .*ckpt-3 is damaged .* remove it to go on"):
+        small_run(copied)
+
+
+def test_an_older_checkpoint_takes_the_place_of_a_damaged_one(finished, copied, no_export):
+    (copied / folder.RESULT).unlink()
+    shutil.rmtree(copied / "checkpoints" / "train" / "ckpt-3")
+    assert_same_model(small_run(copied), finished[1])
+    assert_same_end(copied, finished[0])
+
+
+def test_what_killed_runs_leave_is_cleared(copied, no_export):
+    (copied / folder.RESULT).unlink()
+    for place in (copied, copied / "checkpoints" / "train"):
+        (place / "unfinished-1").mkdir()
+        (place / "unfinished-1" / "ckpt.index").write_text("x")
+    (copied / "unfinished-2.keras").write_text("x")
+    small_run(copied)
+    assert not list(copied.rglob("unfinished-*"))
+
+
+@pytest.mark.parametrize("number", signals.CAUGHT, ids=lambda number: number.name)
+def test_a_signal_during_training_loses_no_step(number, finished, tmp_path, monkeypatch, no_export):
+    """It comes in the second step of three, in the middle of an epoch or at its end."""
+    before = callbacks.StopAtNonFiniteLoss.on_train_batch_end
+
+    def send(self, batch, logs=None):
+        before(self, batch, logs)
+        if self.step == (1 if number == signal.SIGTERM else 2) and self.phase == "train":
+            os.kill(os.getpid(), number)
+
+    handlers = [signal.getsignal(caught) for caught in signals.CAUGHT]
+    with monkeypatch.context() as patched:
+        patched.setattr(callbacks.StopAtNonFiniteLoss, "on_train_batch_end", send)
+        with pytest.raises(signals.Interrupted, match=f"interrupted by {number.name}"):
+            small_run(tmp_path)
+    step = checkpoints.steps_done(tmp_path / "checkpoints" / "train")
+    assert step == (1 if number == signal.SIGTERM else 2)
+    assert [signal.getsignal(caught) for caught in signals.CAUGHT] == handlers
+    assert_same_model(small_run(tmp_path), finished[1])
+    assert_same_end(tmp_path, finished[0])
+
+
+def test_signals_outside_of_steps_and_second_ones_stop_at_once():
+    with signals.Signals() as caught:
+        with pytest.raises(signals.Interrupted):
+            os.kill(os.getpid(), signal.SIGTERM)
+    with signals.Signals() as caught, caught.deferred():
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert caught.received == signal.SIGTERM
+        with pytest.raises(signals.Interrupted):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_checkpoints_by_minutes(tmp_path, no_export, monkeypatch):
+    saved, save = [], checkpoints.StepCheckpoint.save
+
+    def note(self):
+        saved.append(self.step)
+        save(self)
+
+    monkeypatch.setattr(checkpoints.StepCheckpoint, "save", note)
+    small_run(tmp_path, checkpoint_minutes=0.0)
+    assert saved == [1, 2, 3, 1, 2, 3]
+    assert sorted(p.name for p in (tmp_path / "checkpoints" / "train").iterdir()) == [
+        "ckpt-2", "ckpt-3"]  # fmt: skip
+
+
+def test_a_disk_that_is_full_at_the_export_keeps_the_training(finished, copied, monkeypatch):
+    (copied / folder.RESULT).unlink()
+
+    def full(model, path):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "export_model", full)
+        with pytest.raises(OSError, match="model cannot be written .*No space left.* rerun"):
+            small_run(copied)
+    assert not list(copied.rglob("unfinished-*")) and not (copied / folder.RESULT).exists()
+    assert_same_model(small_run(copied), finished[1])
+
+
+def test_the_space_that_a_run_takes_is_not_more_than_what_is_asked_for(finished):
+    workdir, model = finished
+    taken = sum(path.stat().st_size for path in workdir.rglob("*") if path.is_file())
+    assert taken <= loop.space(model) < 10 * taken
+
+
+def test_results_are_json_even_if_a_number_is_not_finite(tmp_path):
+    folder.write_metrics(tmp_path, [{"val_loss": folder.json_number(np.float32("nan"))}])
+    assert folder.read_metrics(tmp_path) == [{"val_loss": None}]
+    assert folder.json_number(np.float32(1.5)) == 1.5
 
 
 def test_pretraining_of_another_run(tmp_path):
@@ -347,7 +502,7 @@ def test_two_processes_do_not_share_a_workdir(tmp_path):
     with folder.locked(tmp_path):
         with pytest.raises(OSError, match="`workdir` is in use by another process"):
             small_run(tmp_path, steps=0)
-    small_run(tmp_path, steps=0)
+    assert folder.check(ExperimentConfig(workdir=str(tmp_path / "new")))
 
 
 def test_processes_that_start_together_do_not_share_a_workdir(tmp_path):
@@ -400,11 +555,11 @@ def test_a_disk_that_fills_up_leaves_no_half_written_file(tmp_path):
 def test_a_checkpoint_cut_short_is_named(tmp_path):
     flags = [*SMALL, "--pretrain_steps=4", "--steps=8", "--checkpoint_steps=2", "--batch_size=32"]
     kill_after(tmp_path, "train/ckpt-4", *flags)
-    for data in (tmp_path / "checkpoints" / "train").glob("*.data*"):
+    for data in (tmp_path / "checkpoints" / "train").glob("*/*.data*"):
         data.write_bytes(data.read_bytes()[:1000])
     done = train(tmp_path, *flags)
     assert done.returncode == 1, done.stdout
-    assert "is damaged or of another model; remove the folder" in done.stderr
+    assert "is damaged or of another model; remove it" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -471,11 +626,11 @@ def test_replacing_keeps_the_old_file_if_writing_fails(tmp_path):
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
-def test_steps_done_reads_the_name(tmp_path):
-    assert callbacks.steps_done(tmp_path) == 0
-    manager = tf.train.CheckpointManager(tf.train.Checkpoint(v=tf.Variable(1)), tmp_path, 2)
-    manager.save(checkpoint_number=123)
-    assert callbacks.steps_done(tmp_path) == 123
+def test_steps_done_reads_the_names_of_whole_checkpoints(tmp_path):
+    assert checkpoints.steps_done(tmp_path) == 0
+    for name in ("ckpt-9", "ckpt-123", "ckpt-", "unfinished-456"):
+        (tmp_path / name).mkdir()
+    assert checkpoints.steps_done(tmp_path) == 123
 
 
 def test_checkpoints_hold_every_weight_and_slot(tmp_path):
@@ -490,9 +645,9 @@ def test_checkpoints_hold_every_weight_and_slot(tmp_path):
     for built in models:
         built.compile("rmsprop", "sparse_categorical_crossentropy")
     saved, restored = models
-    saver = callbacks.StepCheckpoint(tmp_path, every=10, epoch_steps=1, steps=2)
+    saver = checkpoints.StepCheckpoint(tmp_path, every=10, epoch_steps=1, steps=2)
     saved.fit(x, y, verbose=0, callbacks=[saver])
-    restorer = callbacks.StepCheckpoint(tmp_path, every=10, epoch_steps=1, steps=2)
+    restorer = checkpoints.StepCheckpoint(tmp_path, every=10, epoch_steps=1, steps=2)
     assert restorer.step == 1
     restorer.set_model(restored)
     restorer.on_train_begin()

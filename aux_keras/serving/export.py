@@ -1,13 +1,8 @@
-"""Writes a trained classifier for others to use.
+"""Writes a trained classifier for others to use."""
 
-python -m aux_keras.serving.export --workdir=DIR --output=DIR2 [--format=onnx]
-"""
-
-import argparse
 import os
 import pathlib
 import shutil
-import sys
 import uuid
 import zipfile
 
@@ -76,28 +71,25 @@ def write_saved_model(model, path):
     archive.write_out(str(path), verbose=False)
 
 
-def main():
-    """Exports the model of a finished run."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--workdir", required=True, help="folder of a finished run")
-    parser.add_argument("--output", required=True, help="folder, or ONNX file, to write")
-    parser.add_argument("--format", default="saved_model", choices=FORMATS)
-    arguments = parser.parse_args()
-    model = pathlib.Path(arguments.workdir) / "model.keras"
+def export_run(workdir, output, format):
+    """Exports the model of a finished run.
+
+    Args:
+        workdir: folder of the run.
+        output: see `path` of `export_model`.
+        format: see `export_model`.
+
+    Raises:
+        ValueError, OSError, ImportError: if there is no such model, or it cannot be written.
+    """
+    model = pathlib.Path(workdir) / "model.keras"
+    if not model.exists():
+        raise FileNotFoundError(f"`--workdir` must be the folder of a finished run: no {model}")
     try:
-        if not model.exists():
-            raise FileNotFoundError(f"`--workdir` must be the folder of a finished run: no {model}")
-        try:
-            loaded = keras.models.load_model(model, compile=False)
-        except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{model} cannot be read as a model: {error}") from error
-        export_model(loaded, arguments.output, arguments.format)
-    except (ValueError, OSError, ImportError) as error:
-        sys.exit(f"export: error: {error}")
+        loaded = keras.models.load_model(model, compile=False)
+    except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{model} cannot be read as a model: {error}") from error
+    try:
+        export_model(loaded, output, format)
     except tf.errors.OpError as error:
-        sys.exit(f"export: error: {error.message}")
-    print(f"Written: {arguments.output}", file=sys.stderr)
-
-
-if __name__ == "__main__":
-    main()
+        raise OSError(error.message) from error

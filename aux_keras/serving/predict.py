@@ -1,6 +1,6 @@
 """Classifies files with an exported model.
 
-python -m aux_keras.serving.predict --model=DIR FILES...
+aux-keras predict --model=DIR FILES...
 
 Images: files, or folders of them; `-` reads names of files from stdin. Texts: every line
 of a file, or of stdin for `-`, is a text of its own, answered as soon as it is read; with
@@ -15,62 +15,9 @@ import os
 import pathlib
 import sys
 
-import tensorflow as tf
-
-from aux_keras.models.input_checks import reason
+from aux_keras import quiet
 
 BATCH, STDIN, CHUNK_BYTES = 32, "-", 1 << 16
-
-
-class SavedClassifier:
-    """A SavedModel with the functions of `endpoints`.
-
-    Args:
-        path: its folder.
-
-    Raises:
-        ValueError: if there is none, or it cannot be read, or does not take raw inputs.
-    """
-
-    def __init__(self, path):
-        if not (pathlib.Path(path) / "saved_model.pb").is_file():
-            raise ValueError(
-                "`--model` must be the folder of an exported model, such as RUN/saved_model: there "
-                f"is no saved_model.pb in {path}"
-            )
-        try:
-            self.loaded = tf.saved_model.load(str(path))
-        except Exception as error:  # what a damaged file raises depends on where it is damaged
-            line = str(error).strip().splitlines() or [type(error).__name__]
-            raise ValueError(f"`--model` cannot be read: {path}: {line[0]}") from error
-        self.functions = self.loaded.signatures
-        if "serve_raw" not in self.functions:
-            raise ValueError(
-                f"`--model` takes no files: {path} was exported from a model whose `preprocessing` "
-                "does not say how raw data becomes tokens"
-            )
-        (self.kind,) = self.functions["serve_raw"].structured_input_signature[1]
-        self.names = [n.decode() for n in self.functions["label_names"]()["names"].numpy()]
-
-    def classify(self, contents):
-        """Probabilities, one row for each of a list of bytes."""
-        answer = self.functions["serve_raw"](**{self.kind: tf.constant(contents, tf.string)})
-        return answer["probabilities"].numpy()
-
-    def stream(self, chunks):
-        """Numbers of characters read so far and their probabilities, after each chunk of text."""
-        if self.kind != "texts" or "stream" not in self.functions:
-            raise ValueError("`--stream` needs a recurrent model of texts")
-        return self._stream(chunks)
-
-    def _stream(self, chunks):
-        state = self.functions["initial_state"](batch_size=tf.constant(1))["state"]
-        characters = 0
-        for chunk in chunks:
-            tokens = self.functions["encode"](texts=tf.constant([chunk]))["tokens"]
-            answer = self.functions["stream"](tokens=tokens, state=state)
-            state, characters = answer["state"], characters + tokens.shape[1]
-            yield characters, answer["probabilities"].numpy()[0]
 
 
 class Report:
@@ -171,9 +118,9 @@ def classify_all(model, found, report, batch):
                 good.append((name, content))
         try:
             answers = list(model.classify([content for _, content in good])) if good else []
-        except tf.errors.OpError as error:
+        except ValueError as error:
             if len(good) == 1:
-                report.error(good[0][0], reason(error))
+                report.error(good[0][0], error)
             else:  # one by one, to name the one
                 classify_all(model, iter(good), report, 1)
             continue
@@ -181,19 +128,27 @@ def classify_all(model, found, report, batch):
             report.answer(name, probabilities)
 
 
-def main():
-    """Exits with 1 if anything could not be classified."""
+def main(program, arguments):
+    """Exits with 1 if anything could not be classified.
+
+    Args:
+        program: str, what messages call the command.
+        arguments: list of str.
+    """
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        program, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", required=True, help="folder of an exported model")
     parser.add_argument("--format", default="table", choices=("table", "jsonl"))
     parser.add_argument("--stream", action="store_true", help="read stdin as one endless text")
     parser.add_argument("files", nargs="*", default=[STDIN], help="files, folders, or -")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(arguments)
     if arguments.stream and arguments.files != [STDIN]:
         parser.error("--stream reads stdin: leave out the files")
     sys.stdout.reconfigure(errors="backslashreplace")  # whatever the names of classes
+    quiet.import_tensorflow()  # last: it takes seconds
+    from aux_keras.serving.saved_classifier import SavedClassifier
+
     try:
         model = SavedClassifier(arguments.model)
         stream = model.stream(chunks(sys.stdin.buffer)) if arguments.stream else None
@@ -215,7 +170,3 @@ def main():
         sys.exit(130)
     report.progress()
     sys.exit(report.failed > 0)
-
-
-if __name__ == "__main__":
-    main()

@@ -18,8 +18,9 @@ from aux_keras.data import tasks
 from aux_keras.models import factory, input_checks
 from aux_keras.models.memory_profile import memory_profile
 from aux_keras.serving.export import export_model
-from aux_keras.training import callbacks, schedules
+from aux_keras.training import callbacks, checkpoints, schedules
 from aux_keras.training import workdir as folder
+from aux_keras.training.signals import Signals
 
 DATA_OPTIONS = (
     "data_dir", "download", "manual_dir", "image_size", "train_examples", "test_examples",
@@ -51,11 +52,11 @@ def run(config):
             for examples that cannot be read.
         FloatingPointError: if a loss is not finite.
         OSError: if the workdir cannot be written.
+        Interrupted: on SIGTERM or ctrl-C, after a checkpoint.
     """
     workdir = folder.check(config)
-    if (workdir / folder.RESULT).exists():
-        print(f"This run is finished: {workdir / folder.RESULT}")
-        return json.loads((workdir / folder.RESULT).read_text())
+    if result := folder.finished(workdir):
+        return result
     options = {name: getattr(config, name) for name in DATA_OPTIONS}
     task = tasks.load(config.task, config.seed, bucket_lengths=config.buckets(), **options)
     for note in task.notes:
@@ -67,20 +68,32 @@ def run(config):
     if config.pretrained is not None:
         load_pretrained(model, config)
     all_phases = phases(config, task, model)
-    weights = sum(math.prod(v.shape) for v in model.trainable_weights)
     try:
-        with folder.locked(workdir):
+        with folder.locked(workdir), Signals() as signals:
+            directories = {p.name: workdir / "checkpoints" / p.name for p in all_phases}
+            for directory in directories.values():
+                if record := checkpoints.read_record(directory):
+                    folder.check_owner(directory, config, record["flagfile"])
             folder.create(workdir, config)
-            # Two phases keep two checkpoints of weights and slots, and one that is being written.
-            folder.check_space(workdir, 4 * weights * 2 * 5)
+            folder.check_space(workdir, space(model))
+            rows = []
             for index, phase in enumerate(all_phases):
-                later = [workdir / "checkpoints" / p.name for p in all_phases[index + 1 :]]
-                if not any(callbacks.steps_done(directory) for directory in later):
-                    run_phase(model, task, config, phase, workdir, first=index == 0)
-            return finish(model, task, config, workdir, weights)
+                later = [directories[p.name] for p in all_phases[index + 1 :]]
+                if not any(checkpoints.steps_done(directory) for directory in later):
+                    run_phase(model, task, config, phase, workdir, rows, signals)
+            return finish(model, task, config, workdir, rows)
     except (tf.errors.InvalidArgumentError, tf.errors.DataLossError, tf.errors.NotFoundError,
             tf.errors.UnknownError) as error:  # fmt: skip
         raise ValueError(input_checks.reason(error)) from error  # what the data pipeline found
+
+
+def space(model):
+    """Bytes that a run writes: two phases keep two checkpoints each, of weights and slots.
+
+    Another is being written, then the model, with the slots, and the SavedModel.
+    """
+    weights = 4 * sum(math.prod(v.shape) for v in model.weights)
+    return 3 * weights * 6 + weights + 2**22  # Adam has two slots; graphs and events
 
 
 def phases(config, task, model):
@@ -102,14 +115,16 @@ def phases(config, task, model):
     return found
 
 
-def run_phase(model, task, config, phase, workdir, first):
+def run_phase(model, task, config, phase, workdir, rows, signals):
     """Runs a phase from its latest checkpoint, or from the end of the pretraining."""
-    directory = workdir / "checkpoints" / phase.name
-    checkpoint = callbacks.StepCheckpoint(
-        directory, config.checkpoint_steps, phase.epoch_steps, phase.steps
-    )
-    if checkpoint.step == 0 and not first:
-        callbacks.restore_model(model, workdir / "checkpoints" / "pretrain")
+    checkpoint = checkpoints.StepCheckpoint(
+        workdir / "checkpoints" / phase.name, config.checkpoint_steps, phase.epoch_steps,
+        phase.steps, config.checkpoint_minutes, config.flagfile(), rows, signals,
+    )  # fmt: skip
+    pretraining = workdir / "checkpoints" / "pretrain"
+    if phase.name == "train" and checkpoint.step == 0 and checkpoints.steps_done(pretraining):
+        checkpoints.restore_model(model, pretraining)
+        rows[:] = checkpoints.read_record(pretraining)["metrics"]
     optimizer = schedules.make_optimizer(
         config.optimizer, config.learning_rate, phase.halve_steps, config.warmup_steps,
         config.clip_norm, config.rmsprop_epsilon,
@@ -136,10 +151,11 @@ def run_phase(model, task, config, phase, workdir, first):
             "shuffle": False,
         }
         dataset = task.training(config.batch_size, step)
-        if phase.name == "pretrain":
-            model.pretrain(dataset, optimizer=model.optimizer, **arguments)
-        else:
-            model.fit(dataset, **arguments)
+        with signals.deferred():
+            if phase.name == "pretrain":
+                model.pretrain(dataset, optimizer=model.optimizer, **arguments)
+            else:
+                model.fit(dataset, **arguments)
     if phase.name == "pretrain" and config.memory_gap:
         tell_memory(model, task)
 
@@ -164,14 +180,14 @@ def load_pretrained(model, config):
         raise FileNotFoundError(
             f"`pretrained` must be the folder of a finished run: no {path / folder.RESULT}"
         )
-    _, ours = config.differences((path / folder.CONFIG).read_text())
+    _, ours = config.differences(folder.read_text(path / folder.CONFIG))
     # Weights of equal shapes are another network with these: a uRNN's permutation is drawn.
     if other := [line for line in ours if line.startswith(("--method=", "--cell=", "--seed="))]:
         raise ValueError(
             f"`pretrained` must be a run with {' '.join(other)}. Received: pretrained={path}"
         )
     try:
-        callbacks.restore_model(model, path / "checkpoints" / "pretrain")
+        checkpoints.restore_model(model, path / "checkpoints" / "pretrain")
     except ValueError as error:
         raise ValueError(
             "`pretrained` must be a run of the same network with a checkpoint of its pretraining. "
@@ -189,23 +205,31 @@ def span(step, phase):
     return {"initial_epoch": epoch, "epochs": epoch + 1, "steps_per_epoch": rest}
 
 
-def finish(model, task, config, workdir, weights):
+def finish(model, task, config, workdir, rows):
     """Evaluates on the test split, saves the model and writes `result.json`, in this order."""
     began = time.perf_counter()
     results = model.evaluate(task.evaluation("test"), return_dict=True, verbose=0)
-    with folder.replacing(workdir / folder.MODEL) as temporary:
-        model.save(temporary)
-    shutil.rmtree(workdir / folder.SAVED_MODEL, ignore_errors=True)  # of a run that was killed
-    export_model(model, workdir / folder.SAVED_MODEL)
-    rows = folder.read_metrics(workdir)
+    try:
+        with folder.replacing(workdir / folder.MODEL) as temporary:
+            model.save(temporary)
+        shutil.rmtree(workdir / folder.SAVED_MODEL, ignore_errors=True)  # of a run that was killed
+        export_model(model, workdir / folder.SAVED_MODEL)
+    except (OSError, tf.errors.OpError) as error:
+        raise OSError(
+            f"The trained model cannot be written to `workdir`, {workdir}: {error}. Its "
+            "checkpoints are kept: make room and rerun the same command"
+        ) from error
     trained = [row for row in rows if row["phase"] == "train"]
     last = {row["phase"]: row for row in rows}
     result = {
         "task": config.task,
         "method": config.method,
         "test_accuracy": results["accuracy"],
-        "test_loss": results["supervised_loss"],
-        "test_memory_gap": {k: v for k, v in results.items() if "_memory_gap" in k},
+        "test_loss": folder.json_number(results["supervised_loss"]),
+        "test_memory_gap": {
+            name: folder.json_number(value)
+            for name, value in results.items() if "_memory_gap" in name
+        },
         "validation": {
             phase: {name: value for name, value in row.items() if name.startswith("val_")}
             for phase, row in last.items()
@@ -214,7 +238,7 @@ def finish(model, task, config, workdir, weights):
                   for name in ("pretrain", "train")},
         "seconds": sum(row["seconds"] for row in rows) + time.perf_counter() - began,
         "seconds_per_step": float(np.median([r["seconds_per_step"] for r in trained or rows])),
-        "weights": weights,
+        "weights": sum(math.prod(v.shape) for v in model.trainable_weights),
         "seed": config.seed,
         "versions": {
             "aux_keras": aux_keras.__version__,
@@ -224,6 +248,6 @@ def finish(model, task, config, workdir, weights):
             "python": platform.python_version(),
         },
     }  # fmt: skip
-    folder.write_text(workdir / folder.RESULT, json.dumps(result, indent=2) + "\n")
+    folder.write_text(workdir / folder.RESULT, json.dumps(result, indent=2, allow_nan=False) + "\n")
     print(f"Test accuracy: {result['test_accuracy']:.4f}", file=sys.stdout)
     return result

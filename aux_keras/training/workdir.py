@@ -4,19 +4,22 @@ lock             held by the process that is in the folder; nothing is in it
 config.cfg       the resolved flagfile
 metrics.jsonl    one JSON object per epoch
 tensorboard/     the same as TensorBoard events
-checkpoints/     model and optimizer, a folder per phase
+checkpoints/     model and optimizer, a folder per phase, a folder per checkpoint
 model.keras      the trained model
 saved_model/     its classifier for others, see `serving.endpoints`
 result.json      the run in numbers; written last
+unfinished-*     being written; left by a killed run until the same command runs again
 """
 
 import contextlib
-import fcntl
 import json
+import math
 import os
 import pathlib
 import shutil
 import uuid
+
+import filelock
 
 CONFIG, METRICS, RESULT, LOCK = "config.cfg", "metrics.jsonl", "result.json", "lock"
 MODEL, SAVED_MODEL = "model.keras", "saved_model"
@@ -37,9 +40,14 @@ def replacing(path):
 
 def write_text(path, text):
     """Writes a text file in one piece, on disk before it is seen."""
-    with replacing(path) as temporary, open(temporary, "w") as file:
-        file.write(text)
-        file.flush()
+    with replacing(path) as temporary:
+        temporary.write_text(text)
+        flush(temporary)
+
+
+def flush(path):
+    """Waits until a file is on disk."""
+    with open(path, "rb+") as file:
         os.fsync(file.fileno())
 
 
@@ -65,24 +73,59 @@ def check(config):
             f"pattern when it looks for checkpoints. Received: workdir={config.workdir}"
         )
     if (workdir / CONFIG).exists():
-        theirs, ours = config.differences((workdir / CONFIG).read_text())
-        if theirs or ours:
-            raise ValueError(
-                f"`workdir` holds a run of another configuration: {workdir} has "
-                f"{' '.join(theirs)}, this run {' '.join(ours)}. Choose another `--workdir`, or "
-                "remove that one"
-            )
+        check_owner(workdir, config, read_text(workdir / CONFIG))
     return workdir
+
+
+def check_owner(workdir, config, flagfile):
+    """Raises a `ValueError` if what is in `workdir` was made by another flagfile's text."""
+    theirs, ours = config.differences(flagfile)
+    if theirs or ours:
+        raise ValueError(
+            f"`workdir` holds a run of another configuration: {workdir} has "
+            f"{' '.join(theirs)}, this run {' '.join(ours)}. Choose another `--workdir`, or "
+            "remove that one"
+        )
+
+
+def read_text(path):
+    """Contents of a file of UTF-8.
+
+    Raises:
+        ValueError: naming the file, if it is something else.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is damaged; remove it and rerun. {error}") from error
+
+
+def finished(workdir):
+    """The contents of `result.json` if the run is finished and its model there, else None.
+
+    Raises:
+        ValueError: if the file cannot be read.
+    """
+    if not all((workdir / name).exists() for name in (RESULT, MODEL, SAVED_MODEL)):
+        return None
+    try:
+        return json.loads(read_text(workdir / RESULT))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{workdir / RESULT} is damaged; remove it and rerun. {error}") from error
 
 
 def create(workdir, config):
     """Writes `config.cfg` into a folder that is locked, unless it is there.
+
+    Removes what a killed process left unfinished.
 
     Raises:
         ValueError: if another process has begun another run there since `check`.
         OSError: if it cannot be written.
     """
     check(config)
+    for path in [*workdir.glob("unfinished-*"), *workdir.glob("checkpoints/*/unfinished-*")]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     if not (workdir / CONFIG).exists():
         try:
             write_text(workdir / CONFIG, config.flagfile())
@@ -100,17 +143,18 @@ def locked(workdir):
     Raises:
         OSError: if another process is in it, or it cannot be written.
     """
+    lock = filelock.FileLock(workdir / LOCK, timeout=0)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        file = open(workdir / LOCK, "a")
+        lock.acquire()
+    except filelock.Timeout:
+        raise OSError(f"`workdir` is in use by another process: {workdir}") from None
     except OSError as error:
         raise OSError(f"`workdir` cannot be written: {error}") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise OSError(f"`workdir` is in use by another process: {workdir}") from None
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def check_space(workdir, needed):
@@ -118,9 +162,14 @@ def check_space(workdir, needed):
     free = shutil.disk_usage(workdir).free
     if free < needed:
         raise OSError(
-            f"`workdir` is on a full disk: {workdir} has {free >> 20} MiB left, and the "
-            f"checkpoints of this run take {needed >> 20} MiB"
+            f"`workdir` is on a full disk: {workdir} has {free / 2**20:.1f} MiB left, and the "
+            f"checkpoints and models of this run take {needed / 2**20:.1f} MiB"
         )
+
+
+def json_number(value):
+    """A number as a float, None if it is not finite."""
+    return float(value) if math.isfinite(value) else None
 
 
 def read_metrics(workdir):
@@ -131,5 +180,5 @@ def read_metrics(workdir):
 
 def write_metrics(workdir, rows):
     """Writes `metrics.jsonl`."""
-    text = "".join(json.dumps(row) + "\n" for row in rows)
+    text = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
     write_text(pathlib.Path(workdir) / METRICS, text)
