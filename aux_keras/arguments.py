@@ -32,8 +32,21 @@ def check_rate(name, value):
 
 def is_cell(value):
     """Whether a value is a Keras RNN cell, and not a whole RNN layer."""
-    parts = ("state_size", "output_size", "get_initial_state")
+    parts = ("state_size", "call")  # all that Keras asks for
     return not isinstance(value, keras.layers.RNN) and all(hasattr(value, p) for p in parts)
+
+
+def state_sizes(cell):
+    """Units of each state of a cell, a list of int."""
+    return [
+        check_integer("state_size", size, 1, f"units of states (batch, units), of {cell!r}")
+        for size in keras.tree.flatten(cell.state_size)
+    ]
+
+
+def output_size(cell):
+    """Width of a cell's output; Keras's default is that of its first state."""
+    return getattr(cell, "output_size", None) or state_sizes(cell)[0]
 
 
 def check_truncation(name, value):

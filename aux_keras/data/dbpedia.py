@@ -2,6 +2,7 @@
 
 import csv
 import pathlib
+import re
 
 import tensorflow_datasets as tfds
 
@@ -102,12 +103,14 @@ def read_rows(path):
             from 1 to 14, the document is empty, a quote is not closed, or it is not UTF-8.
     """
     number = 0
-    with open(path, encoding="utf-8", newline="") as file:
+    with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
         try:
             for number, row in enumerate(csv.reader(file, strict=True), start=1):
                 yield number, checked_row(row, f"{path}, row {number}")
-        except (csv.Error, UnicodeDecodeError) as error:
+        except csv.Error as error:
             raise ValueError(f"{path}, row {number + 1}: {error}") from error
+    if number == 0:
+        raise ValueError(f"{path} has no row")
 
 
 def checked_row(row, where):
@@ -117,6 +120,8 @@ def checked_row(row, where):
             f"{where}: expected the 3 fields label, title, content. Received: {len(row)} fields"
         )
     label, title, content = row
+    if re.search("[\ud800-\udfff]", title + content):  # what is not UTF-8 is read as these
+        raise ValueError(f"{where}: it is not UTF-8")
     if not (label.isascii() and label.isdigit() and 1 <= int(label) <= len(LABELS)):
         raise ValueError(f"{where}: the label must be from 1 to {len(LABELS)}. Received: {label!r}")
     if not (title.strip() or content.strip()):

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -14,14 +15,19 @@ IN_ORDER = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
 def builder(name, data_dir, download):
     """The builder of a data set that is prepared for TFDS.
 
+    Args:
+        name: `name`, `name/config`, and either with `:version`, as TFDS has it.
+        data_dir, download: see `pixels.load_images`.
+
     Raises:
         ValueError: if there is no such data set.
         FileNotFoundError: if it is not on disk and must not be downloaded.
     """
     folder = _folder(data_dir)
+    base, *rest = re.split("[/:]", name)  # TFDS's own: name/config:version
     # Looked for first: TFDS itself would try the network for minutes.
-    if not any((folder / name).glob("**/features.json")) and not download:
-        _raise_missing(name, folder)
+    if not any(folder.glob("/".join([base, *rest, "**/features.json"]))) and not download:
+        _raise_missing(name, base, folder)
     found = tfds.builder(name, data_dir=folder)
     if download:
         found.download_and_prepare()
@@ -125,8 +131,8 @@ def _folder(data_dir):
     return pathlib.Path(folder).expanduser()
 
 
-def _raise_missing(name, folder):
-    if name not in tfds.list_builders(with_community_datasets=False):
+def _raise_missing(name, base, folder):
+    if base not in tfds.list_builders(with_community_datasets=False):
         raise ValueError(
             "`task` must be digits, mnist, pmnist, cifar10, stanford_dogs, dbpedia, or another "
             "TFDS image classification set. "

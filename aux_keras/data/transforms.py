@@ -72,6 +72,7 @@ def encode_text(text, alphabet=ALPHABET):
         `(time,)` uint8, or ragged `(batch, time)`: positions in the alphabet from 1 on, and
         for anything else one more than the last.
     """
+    text = tf.strings.regex_replace(text, r"\x00", "\x80")  # would end it: as any other character
     text = tf.strings.lower(tf.strings.regex_replace(text, r"\\n", "\n"), "utf-8")
     codes = tf.strings.unicode_decode(text, "UTF-8")
     other = len(alphabet) + 1

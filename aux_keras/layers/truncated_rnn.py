@@ -102,6 +102,7 @@ class TruncatedRNN(keras.layers.Layer):
                 f"Received: embedding={embedding!r}"
             )
         self.rnn = rnn
+        self.activity_regularizer = getattr(rnn, "activity_regularizer", None)
         self.truncation = check_truncation("truncation", truncation)
         self.embedding = embedding
         self.seed = seed

@@ -10,11 +10,13 @@ def teacher_probability(step, decay_steps):
 
     Args:
         step: int scalar, training steps done, over all phases.
-        decay_steps: int, steps until 0.
+        decay_steps: int, steps until 0; None for true tokens always.
 
     Returns:
-        float32 scalar in [0, 1], the probability of feeding the true token.
+        float32 scalar in [0, 1], the probability of feeding the true token; or None.
     """
+    if decay_steps is None:
+        return None
     return tf.maximum(0.0, 1.0 - tf.cast(step, tf.float32) / decay_steps)
 
 

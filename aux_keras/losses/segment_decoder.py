@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from aux_keras.arguments import check_truncation, is_cell, revive
+from aux_keras.arguments import check_truncation, is_cell, output_size, revive, state_sizes
 from aux_keras.layers.token_readout import TokenReadout, feed_forward, feed_forward_over_time
 from aux_keras.losses.scheduled_sampling import FEEDBACKS, choose, own_token
 from aux_keras.scan import lstm, recurrence
@@ -118,18 +118,19 @@ class SegmentDecoder(keras.layers.Layer):
         for cell in self.cells:
             if not cell.built:  # one that was loaded is
                 cell.build((None, below))
-            below = cell.output_size
+            below = output_size(cell)
         if states_shape is not None:
             self._build_projections([shape[-1] for shape in states_shape])
         self.readout.build((None, None, below))
         self.built = True
 
     def _build_projections(self, given):
-        wanted = tf.nest.flatten(self.cells[0].state_size)
+        wanted = state_sizes(self.cells[0])
         if len(wanted) != len(given):
             raise ValueError(
-                "`cells[0]` must have as many states as the main RNN. Received: "
-                f"cells[0].state_size={wanted}, states of the main RNN: {given}"
+                "`cells` must begin with a cell that has as many states as the main RNN, from "
+                "whose state it starts: GRUCell with a GRU, LSTMCell with an LSTM. Received: "
+                f"{self.cells[0]!r} with states of {wanted} units; the RNN's: {given}"
             )
         if wanted != given:
             self.projections = [

@@ -9,6 +9,7 @@ from aux_keras.losses.objective import normalized_auxiliary_loss
 from aux_keras.losses.reconstruction import Reconstruction
 from aux_keras.losses.scheduled_sampling import teacher_probability
 from aux_keras.models import input_checks, loss_runs, observation
+from aux_keras.models.joint_weight import JointWeight
 from aux_keras.models.memory_gap import MemoryGap, gaps_of, recall
 from aux_keras.models.pretraining import pretrain
 from aux_keras.models.reconstruct import reconstruct
@@ -30,7 +31,7 @@ class AuxiliaryModel(keras.Model):
     Keras RNN layer reads the sequence a second time, without dropout inside its cell.
 
     What the layer reads must have a time step for every token, and should not see the future.
-    Our draws are functions of (`seed`, `training_step`, replica); that step counts over all phases.
+    Our draws are functions of (`seed`, `training_step`, replica); steps count over all phases.
 
     Args:
         model: a functional, sequential or subclassed `keras.Model`. Its inputs are
@@ -41,7 +42,8 @@ class AuxiliaryModel(keras.Model):
         rnn: name of the recurrent layer, by default the only one; of a `Bidirectional` forward.
         embedding: name of the characters' `keras.layers.Embedding`, by default the only one.
         tokens: key or position of the tokens, where the model has several inputs.
-        auxiliary_weight: float; with 0 the auxiliary losses are used by `pretrain` alone.
+        auxiliary_weight: float; with 0 the auxiliary losses are used by `pretrain` alone. Of a
+            model made with another weight it may be changed at any time, also by callbacks.
         sampling_decay_steps: int, training steps in which the decoders go from true
             tokens to their own outputs; None to feed true tokens always.
         placement_growth_steps: int, training steps in which the placement `"curriculum"`
@@ -78,15 +80,13 @@ class AuxiliaryModel(keras.Model):
         if not isinstance(model, keras.Model):
             raise ValueError(f"`model` must be a keras.Model. Received: model={model!r}")
         loss_runs.check_losses(auxiliary)
-        loss_runs.check_schedules(
-            auxiliary, auxiliary_weight, sampling_decay_steps, placement_growth_steps
-        )
+        loss_runs.check_schedules(auxiliary, sampling_decay_steps, placement_growth_steps)
         self.model = model
         self.auxiliary = list(auxiliary)
         self.rnn = rnn
         self.embedding_name = embedding
         self.tokens = tokens
-        self.auxiliary_weight = auxiliary_weight
+        self.joint_weight = JointWeight(auxiliary_weight)
         self.sampling_decay_steps = sampling_decay_steps
         self.placement_growth_steps = placement_growth_steps
         self.memory_gap = memory_gap
@@ -103,14 +103,27 @@ class AuxiliaryModel(keras.Model):
         self.gap_trackers = [MemoryGap(f"{name}_memory_gap") for name in names if memory_gap]
         if self.auxiliary:
             observation.recurrent_layer(model, rnn)  # raises where there is none
-        shape = getattr(model, "input_shape", None)
-        if model.built and observation.is_shape(shape):
+        if model.built and (shape := getattr(model, "input_shape", None)) is not None:
             self.build(shape)
+
+    @property
+    def auxiliary_weight(self):
+        """The weight of the auxiliary losses."""
+        return float(self.joint_weight.variable)
+
+    @auxiliary_weight.setter
+    def auxiliary_weight(self, value):
+        self.joint_weight.assign(value)
 
     @property
     def layer(self):
         """The recurrent layer that the auxiliary losses train."""
         return observation.recurrent_layer(self.model, self.rnn)
+
+    @property
+    def output_names(self):
+        """Names of the model's outputs, for losses by name."""
+        return self.model.output_names
 
     def token_embedding(self, characters=True):
         """The `TokenEmbedding` through which the decoders read tokens, or None."""
@@ -118,17 +131,12 @@ class AuxiliaryModel(keras.Model):
         return observation.token_embedding(self.model, self.layer, name, characters)
 
     def build(self, inputs_shape):
+        inputs_shape = observation.as_given(self.model, inputs_shape)
         if not self.model.built:
             self.model.build(inputs_shape)
         if self.auxiliary:
             loss_runs.build_losses(self, self.tokens_of(inputs_shape))
         self.built = True
-
-    def ensure_built(self, inputs):
-        """Builds the model on first use, outside of the graph that is being traced."""
-        if not self.built:
-            with tf.init_scope():
-                self.build(keras.tree.map_structure(lambda t: tuple(t.shape), inputs))
 
     def call(self, inputs, training=False):
         return self.model(inputs, training=training)
@@ -143,7 +151,7 @@ class AuxiliaryModel(keras.Model):
         Returns:
             `(y_pred, auxiliary)`: None while pretraining; `Losses` per auxiliary loss.
         """
-        self.ensure_built(inputs)
+        input_checks.ensure_built(self, inputs)
         with randomness.KeyScope(key):
             if not self.active_losses():
                 return self.model(inputs, training=training), []
@@ -158,7 +166,7 @@ class AuxiliaryModel(keras.Model):
 
     def reading(self, inputs):
         """What the auxiliary losses see of a batch, see `Reading`."""
-        self.ensure_built(inputs)
+        input_checks.ensure_built(self, inputs)
         return observation.observe(self, inputs, False, lambda r, *_: ([], r), 0)[1]
 
     def run_losses(self, reading, key, training, ends=False, first=None):
@@ -166,7 +174,7 @@ class AuxiliaryModel(keras.Model):
         losses, growth = self.active_losses(), self.placement_growth()
         record, found = loss_runs.run_losses(
             losses, reading, key, self.feed_probability(), growth, training, ends, first,
-            self.row_blocks,
+            loss_runs.row_blocks(self),
         )  # fmt: skip
         if self.memory_gap and not training:
             gaps = map(gaps_of, self.recall(reading, losses))
@@ -176,12 +184,7 @@ class AuxiliaryModel(keras.Model):
     def recall(self, reading, losses):
         """`Recall` of every one of these losses, at anchors that are the same every time."""
         key, growth = self.key(EVALUATION), self.placement_growth()
-        return recall(reading, losses, key, growth, self.row_blocks)
-
-    @property
-    def row_blocks(self):
-        """Blocks of rows for `map_rows`: one in a step that XLA compiles as a whole."""
-        return 1 if self.jit_compile is True else None
+        return recall(reading, losses, key, growth, loss_runs.row_blocks(self))
 
     def tokens_of(self, inputs):
         """The tokens, or their shape, among the inputs, or their shapes."""
@@ -189,32 +192,28 @@ class AuxiliaryModel(keras.Model):
 
     def feed_probability(self):
         """Epsilon of scheduled sampling now, or None."""
-        steps = self.sampling_decay_steps
-        return None if steps is None else teacher_probability(self.training_step, steps)
+        return teacher_probability(self.training_step, self.sampling_decay_steps)
 
     def placement_growth(self):
         """How far the curriculum of placements has come, in [0, 1]."""
-        steps = self.placement_growth_steps
-        return 1.0 if steps is None else 1.0 - teacher_probability(self.training_step, steps)
+        left = teacher_probability(self.training_step, self.placement_growth_steps)
+        return 1.0 if left is None else 1.0 - left
 
     def active_losses(self):
-        """The auxiliary losses of this phase: none where their weight is 0."""
-        return self.auxiliary if self.pretraining or self.auxiliary_weight else []
+        """The auxiliary losses of this phase: none where the model was made with weight 0."""
+        return self.auxiliary if self.pretraining or self.joint_weight.trains else []
 
     def losses_of(self, x, y, y_pred, sample_weight, auxiliary):
         """The scalar to differentiate, and every logged loss by name (equations 1 and 2)."""
         replicas = self.distribute_strategy.num_replicas_in_sync
         losses = [normalized_auxiliary_loss(*sums[:2]) for sums in auxiliary]
         named = {f"{a.name}_loss": loss for a, loss in zip(self.active_losses(), losses)}
-        named["auxiliary_loss"] = sum(losses)
-        if self.pretraining:
-            named["loss"] = named["auxiliary_loss"]
-            return named["loss"] / replicas, named
-        loss = self.compute_loss(x, y, y_pred, sample_weight)  # its share of the replicas' loss
-        named["supervised_loss"] = loss * replicas
-        weighted = self.auxiliary_weight * named["auxiliary_loss"]
-        named["loss"] = named["supervised_loss"] + weighted
-        return loss + weighted / replicas, named
+        named["auxiliary_loss"] = named["loss"] = sum(losses)
+        if not self.pretraining:  # Keras's loss is a share of what all replicas' together are
+            named["supervised_loss"] = replicas * self.compute_loss(x, y, y_pred, sample_weight)
+            weighted = self.joint_weight.variable * named["auxiliary_loss"]
+            named["loss"] = named["supervised_loss"] + weighted
+        return named["loss"] / replicas, named
 
     def train_step(self, data):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
@@ -256,7 +255,7 @@ class AuxiliaryModel(keras.Model):
         return super().compute_metrics(x, y, y_pred, sample_weight)
 
     def get_metrics_result(self):
-        """As `keras.Model.get_metrics_result`; memory gaps are those of an evaluation alone."""
+        """As `keras.Model.get_metrics_result`; memory gaps belong to evaluations."""
         gaps = {name for tracker in self.gap_trackers for name in (tracker.name, tracker.error)}
         return {k: v for k, v in super().get_metrics_result().items() if k not in gaps}
 
@@ -292,13 +291,14 @@ class AuxiliaryModel(keras.Model):
     test_on_batch = input_checks.checked_method("test_on_batch")
     predict_on_batch = input_checks.checked_method("predict_on_batch")
 
-    def pretrain(self, x, *, optimizer=None, **fit_arguments):
+    def pretrain(self, x, y=None, *, optimizer=None, **fit_arguments):
         """Phase 1 (section 3.3): trains on the auxiliary losses alone, without labels.
 
         Nothing else moves, and regularizers rest. Afterwards the model is compiled as before.
 
         Args:
-            x: what `fit` takes; labels are ignored.
+            x: what `fit` takes; labels in a dataset are ignored.
+            y: must be left out.
             optimizer: of this phase, by default a new one like that of `compile`. Compile a
                 model again that a callback has saved meanwhile.
             **fit_arguments: passed on to `fit`.
@@ -309,7 +309,7 @@ class AuxiliaryModel(keras.Model):
         Raises:
             ValueError: without `compile` before, without auxiliary losses, or with labels.
         """
-        return pretrain(self, x, optimizer, fit_arguments)
+        return pretrain(self, x, y, optimizer, fit_arguments)
 
     def reconstruct(self, inputs, anchors, loss=None, length=None):
         """What a decoder reconstructs of the past from the state at an anchor alone.

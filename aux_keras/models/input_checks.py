@@ -86,6 +86,13 @@ def checked(method, model, arguments, options):
     return given
 
 
+def ensure_built(model, inputs):
+    """Builds a model on first use, outside of the graph that is being traced."""
+    if not model.built:
+        with tf.init_scope():
+            model.build(keras.tree.map_structure(lambda t: tuple(t.shape), inputs))
+
+
 def build_for(model, x):
     """Builds a model for the shapes of its data, so that callbacks find it built."""
     if isinstance(x, (tf.data.Dataset, CheckedPyDataset)):
@@ -224,6 +231,11 @@ def check_dataset(dataset, expected):
     """A dataset whose batches are checked when they are read."""
     spec = dataset.element_spec
     spec = spec[0] if isinstance(spec, tuple) else spec
+    if any(isinstance(s, tf.RaggedTensorSpec) for s in tf.nest.flatten(spec)):
+        raise ValueError(
+            "A dataset's inputs must be right-padded, by `padded_batch`, and not ragged. "
+            f"Received: {spec}"
+        )
     shapes = [s.shape for s in tf.nest.flatten(spec)]
     if expected.tokens_alone and all(shape.rank is not None for shape in shapes):
         check_shapes(tf.nest.pack_sequence_as(spec, [tuple(s) for s in shapes]), expected)

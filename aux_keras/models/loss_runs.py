@@ -1,13 +1,11 @@
 """The auxiliary losses of one batch: their draws, windows and sums."""
 
-import math
-import numbers
 from typing import NamedTuple
 
 import tensorflow as tf
 
 from aux_keras import randomness
-from aux_keras.arguments import check_integer
+from aux_keras.arguments import check_integer, output_size, state_sizes
 from aux_keras.losses.auxiliary_loss import AuxiliaryLoss
 from aux_keras.losses.language_model import LanguageModel
 from aux_keras.models import observation
@@ -71,6 +69,11 @@ def run_losses(
     return record, [Losses(*parts) for parts in sums]
 
 
+def row_blocks(model):
+    """Blocks of rows for `map_rows`: one in a step that XLA compiles as a whole."""
+    return 1 if model.jit_compile is True else None
+
+
 def build_losses(model, shape):
     """Builds the auxiliary losses of an `AuxiliaryModel` by hand: inference does without them.
 
@@ -81,14 +84,17 @@ def build_losses(model, shape):
     if not observation.is_shape(shape) or len(shape) not in (2, 3):
         raise ValueError(
             "`tokens` must name the input of shape (batch, time, features), or (batch, time) "
-            f"of characters. Received: tokens={model.tokens!r} of {shape}"
+            "of characters; texts become these before the model. "
+            f"Received: tokens={model.tokens!r} of {shape}"
         )
     characters, cell = len(shape) == 2, model.layer.cell
     embedding = model.token_embedding(characters)
     for loss in model.auxiliary:
+        if loss.built:  # the model is built again, for other shapes
+            continue
         loss.build_loss(
             embedding.vocabulary if characters else shape[-1],
-            tf.nest.flatten(cell.state_size), cell.output_size,
+            state_sizes(cell), output_size(cell),
             None if embedding is None else embedding.units, characters=characters,
         )  # fmt: skip
 
@@ -108,7 +114,7 @@ def find_loss(losses, name=None, kind=AuxiliaryLoss | LanguageModel):
     return named[0]
 
 
-def check_schedules(losses, weight, sampling_decay_steps, placement_growth_steps):
+def check_schedules(losses, sampling_decay_steps, placement_growth_steps):
     """Raises unless these arguments of `AuxiliaryModel` fit together."""
     if sampling_decay_steps is not None:
         check_integer("sampling_decay_steps", sampling_decay_steps, 1)
@@ -119,8 +125,6 @@ def check_schedules(losses, weight, sampling_decay_steps, placement_growth_steps
             "`placement_growth_steps` must be given with a loss of placement='curriculum'. "
             "Received: placement_growth_steps=None"
         )
-    if not isinstance(weight, numbers.Real) or not 0 <= weight < math.inf:
-        raise ValueError(f"`auxiliary_weight` must be a finite number >= 0. Received: {weight!r}")
 
 
 def check_losses(auxiliary):

@@ -13,6 +13,10 @@ from aux_keras.padding import valid_steps
 from aux_keras.scan.recurrence import make_recurrence
 
 
+class Reached(BaseException):  # as an exception Keras would add its notes
+    """The layer has been read, and nothing behind it is wanted."""
+
+
 def observe(model, inputs, training, run, ends):
     """Runs the Keras model inside an `AuxiliaryModel`, and something at its recurrent layer.
 
@@ -26,7 +30,8 @@ def observe(model, inputs, training, run, ends):
         ends: int or None, truncation of the layer's output.
 
     Returns:
-        `(y_pred, what run returned besides)`.
+        `(y_pred, what run returned besides)`; None while pretraining, which needs nothing behind
+        the layer: there is no moving average, no dropout to be drawn.
     """
     layer, found = model.layer, []
     truncated = isinstance(layer, TruncatedRNN)
@@ -47,13 +52,18 @@ def observe(model, inputs, training, run, ends):
         if truncated and not layer.return_sequences:
             record, result = run(reading, ends, given.first)
             found.append(result)
+            if model.pretraining:
+                raise Reached
             if not record:
                 return original(sequences, mask=mask, training=training)
             return layer.finish(given, record[0], tuple(record))
         found.append(run(reading, False)[1])
+        if model.pretraining:
+            raise Reached
         return original(sequences, mask=mask, training=training)
 
-    with patched(layer, call):
+    y_pred = None
+    with patched(layer, call), contextlib.suppress(Reached):
         y_pred = model.model(inputs, training=training)
     if len(found) != 1:
         raise ValueError(
@@ -75,6 +85,11 @@ def check_start(layer, initial_state):
 def read_tokens(model, inputs, sequences, mask):
     """The tokens that the losses predict, valid ones first."""
     tokens = tf.convert_to_tensor(model.tokens_of(inputs))
+    if tokens.dtype.is_integer and tokens.shape.rank == 3 and has_table(model.model):
+        raise ValueError(
+            "`tokens` must be one sequence of characters or words, (batch, time), to be "
+            f"reconstructed; integers of shape {tokens.shape} go into an Embedding"
+        )
     tokens = tf.cast(tokens, tf.int32 if tokens.shape.rank == 2 else tf.float32)
     if tokens.shape[1] != sequences.shape[1]:
         raise ValueError(
@@ -110,6 +125,14 @@ def pick(inputs, key):
         ) from None
 
 
+def as_given(model, shapes):
+    """Shapes in the structure of a functional model's inputs, which `input_shape` flattens."""
+    struct = getattr(model, "_inputs_struct", None)
+    if isinstance(struct, dict) and isinstance(shapes, list):
+        return keras.tree.pack_sequence_as(struct, [tuple(shape) for shape in shapes])
+    return shapes
+
+
 def is_shape(value):
     """Whether a value is the shape of one tensor, and not of several."""
     return isinstance(value, (tuple, list)) and all(n is None or isinstance(n, int) for n in value)
@@ -121,6 +144,12 @@ def every_layer(model):
         yield layer
         if isinstance(layer, keras.Model):
             yield from every_layer(layer)
+
+
+def has_table(model):
+    """Whether there is a `keras.layers.Embedding` in a model, or in a wrapper in it."""
+    layers = [getattr(layer, "layer", layer) for layer in every_layer(model)]
+    return any(isinstance(layer, keras.layers.Embedding) for layer in layers)
 
 
 def find_layer(model, kinds, what, argument, name):
@@ -140,6 +169,12 @@ def recurrent_layer(model, name):
     kinds = (keras.layers.RNN, TruncatedRNN, keras.layers.Bidirectional)
     layer = find_layer(model, kinds, "recurrent layer", "rnn", name)
     layer = getattr(layer, "forward_layer", layer)
+    if "float64" in (layer.compute_dtype, keras.config.floatx()):  # of losses, the latter
+        raise ValueError(
+            "Auxiliary losses run in float32 or half precision: set "
+            f"`keras.config.set_floatx('float32')`. Received: {layer.name!r} of dtype "
+            f"{layer.compute_dtype}, and floatx {keras.config.floatx()}"
+        )
     for option in ("go_backwards", "stateful"):
         if getattr(layer, option):
             raise ValueError(f"`rnn` must not set `{option}`. Received: rnn={layer!r}")
@@ -151,6 +186,11 @@ def token_embedding(model, layer, name, characters):
     if getattr(layer, "embedding", None) is not None or not characters:
         return getattr(layer, "embedding", None)
     what = "keras.layers.Embedding of tokens (batch, time)"
+    if name is None and not has_table(model):
+        raise ValueError(
+            "Tokens of shape (batch, time) are characters, for which `model` must have a "
+            "keras.layers.Embedding; numbers need a last axis, (batch, time, 1). There is none"
+        )
     layer = find_layer(model, keras.layers.Embedding, what, "embedding", name)
     shared = TokenEmbedding(layer.output_dim, layer.input_dim)
     shared.kernel, shared.built = layer.embeddings, True

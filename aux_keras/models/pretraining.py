@@ -7,13 +7,13 @@ from aux_keras.models.gradient_floor import warn_if_damped
 KEPT = ("jit_compile", "run_eagerly", "steps_per_execution", "auto_scale_loss")  # of `compile`
 
 
-def pretrain(model, x, optimizer, fit_arguments):
+def pretrain(model, x, y, optimizer, fit_arguments):
     """See `AuxiliaryModel.pretrain`."""
     if not model.compiled:
         raise ValueError("Call `compile` before `pretrain`.")
     if not model.auxiliary:
         raise ValueError("`pretrain` needs an auxiliary loss. Received: auxiliary=[]")
-    if "y" in fit_arguments:
+    if y is not None:
         raise ValueError("`y` must be left out: `pretrain` takes no labels")
     compiled, scope = model.compiled_with, model.distribute_strategy.scope
     options = {name: value for name, value in compiled().items() if name in KEPT}

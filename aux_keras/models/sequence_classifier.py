@@ -1,5 +1,7 @@
 """What the paper's networks share: features of a sequence, and the classifier on top of them."""
 
+import json
+
 import keras
 import tensorflow as tf
 
@@ -7,6 +9,32 @@ from aux_keras.arguments import check_integer, revive
 from aux_keras.layers.drop_connect import DropConnectDense
 from aux_keras.models import input_checks
 from aux_keras.models.auxiliary_model import AuxiliaryModel
+
+
+def plain(preprocessing):
+    """A dictionary of JSON values, NumPy's as Python's, or None.
+
+    Raises:
+        ValueError: if it holds anything else.
+    """
+    if preprocessing is not None and not isinstance(preprocessing, dict):
+        raise ValueError(f"`preprocessing` must be a dictionary. Received: {preprocessing!r}")
+    try:
+        return json.loads(json.dumps(preprocessing, default=lambda value: value.tolist()))
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ValueError(
+            f"`preprocessing` must hold JSON values. Received: {preprocessing!r}"
+        ) from error
+
+
+def check_names(names, classes):
+    """Raises unless these are None or the names of so many classes."""
+    strings = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    if names is not None and not (strings and len(names) == classes):
+        raise ValueError(
+            "`preprocessing` must have a name for every class in 'label_names', a list of "
+            f"strings. Received: {names} for {classes} classes"
+        )
 
 
 @keras.saving.register_keras_serializable("aux_keras")
@@ -99,8 +127,8 @@ class SequenceClassifier(AuxiliaryModel):
         output_initializer="glorot_uniform", activation="softmax", preprocessing=None, dtype=None,
         **kwargs,
     ):  # fmt: skip
-        if preprocessing is not None and not isinstance(preprocessing, dict):
-            raise ValueError(f"`preprocessing` must be a dictionary. Received: {preprocessing!r}")
+        preprocessing = plain(preprocessing)
+        check_names((preprocessing or {}).get("label_names"), classes)
         if classes == 1 and keras.activations.get(activation) is keras.activations.softmax:
             raise ValueError(
                 "`activation` must not be 'softmax' with one class, whose probability is always "

@@ -11,6 +11,7 @@ import inspect
 
 import tensorflow as tf
 
+from aux_keras.arguments import output_size, state_sizes
 from aux_keras.scan import lstm, lstm_gradient
 from aux_keras.scan.cell_dropout import draw_masks, use_masks
 
@@ -95,11 +96,18 @@ class CellRecurrence:
         return time_major(tokens, self.dtype)
 
     def first(self, rows):
-        return self.from_states(tf.nest.flatten(self.cell.get_initial_state(batch_size=rows)))
+        make = getattr(self.cell, "get_initial_state", None)
+        if make is None:  # Keras's default
+            return self.from_states([tf.zeros((rows, n)) for n in state_sizes(self.cell)])
+        return self.from_states(tf.nest.flatten(make(batch_size=rows)))
 
     def from_states(self, states):
         states = tuple(tf.cast(s, self.dtype) for s in states)
-        width, rows = self.cell.output_size, tf.shape(states[0])[0]
+        if shapes := [s.shape for s in states if s.shape.rank != 2]:
+            raise ValueError(
+                f"The states of {self.cell!r} must be (batch, units). Received: {shapes}"
+            )
+        width, rows = output_size(self.cell), tf.shape(states[0])[0]
         output = tf.ensure_shape(tf.zeros((rows, width), self.dtype), (states[0].shape[0], width))
         masks = () if self.key is None else draw_masks(self.cell, rows, self.key, self.dtype)
         return (output, *states, *masks)

@@ -17,7 +17,7 @@ import sys
 
 from aux_keras import quiet
 
-BATCH, STDIN, CHUNK_BYTES = 32, "-", 1 << 16
+BATCH, STDIN, CHUNK_BYTES, LINE_BYTES = 32, "-", 1 << 16, 1 << 20
 
 
 class Report:
@@ -82,15 +82,25 @@ def inputs(sources, kind):
 def lines(name, file):
     """`(name:number, line)` of every line of a binary file, or `(name:number, exception)`."""
     number = 0
-    for number, line in enumerate(file, start=1):
-        try:
-            if b"\0" in line or not line.decode("utf-8").strip():
-                line = ValueError("there is no text in this line")
-        except UnicodeDecodeError:
-            line = ValueError("this line is not UTF-8")
+    for number, line in enumerate(iter(lambda: file.readline(LINE_BYTES), b""), start=1):
+        if len(line) == LINE_BYTES and not line.endswith(b"\n"):
+            rest = line
+            while rest and not rest.endswith(b"\n"):
+                rest = file.readline(LINE_BYTES)
+            line = ValueError(f"this line is longer than {LINE_BYTES} bytes")
+        else:
+            line = checked_line(line)
         yield f"{name}:{number}", line
     if number == 0:
         raise ValueError("there is no line in this file")
+
+
+def checked_line(line):
+    """A line of bytes, or the exception that says why it is no text."""
+    try:
+        return line if line.decode("utf-8").strip() else ValueError("there is no text in this line")
+    except UnicodeDecodeError:
+        return ValueError("this line is not UTF-8")
 
 
 def chunks(file):

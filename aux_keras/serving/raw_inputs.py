@@ -3,8 +3,10 @@
 import tensorflow as tf
 
 from aux_keras.data import transforms
+from aux_keras.serving import image_files
 
 DECODABLE = (1, 3, 4)  # channels that TensorFlow makes of an image file
+MAX_PIXELS = 2**25  # 33 million: 100 MB decoded, 400 MB while it is resized
 
 
 def of(preprocessing):
@@ -12,8 +14,9 @@ def of(preprocessing):
 
     Args:
         preprocessing: dictionary of a `SequenceClassifier`, or None. Images: `image_shape`,
-            `(height, width, channels)`, `scale`, what the bytes are divided by, and `order`,
-            of the pixels, or None. Texts: `alphabet`, a string, and `max_length`, characters.
+            `(height, width, channels)`, `scale`, what the bytes are divided by, `order` of the
+            pixels, or None, and `max_pixels` of a file, by default 2**25. Texts: `alphabet`, a
+            string, and `max_length`, characters.
 
     Returns:
         `RawImages` or `RawTexts`.
@@ -30,7 +33,11 @@ def of(preprocessing):
             {"order": None, **given}, "order", f"None, or a permutation of {len(pixels)} pixels",
             lambda v: v is None or sorted(v) == pixels,
         )  # fmt: skip
-        return RawImages(shape, scale, order) if shape[-1] in DECODABLE else None
+        most = _value(
+            {"max_pixels": MAX_PIXELS, **given}, "max_pixels", "a positive integer",
+            lambda v: v % 1 == 0 < v,
+        )  # fmt: skip
+        return RawImages(shape, scale, order, most) if shape[-1] in DECODABLE else None
     if "alphabet" in given:
         alphabet = _value(
             given, "alphabet", "a string of different ASCII characters, none of them upper case",
@@ -62,13 +69,13 @@ def _value(given, key, expected, fits):
 
 
 class RawImages:
-    """PNG or JPEG files, of three channels also GIF, BMP or WebP; any size, resized as in
-    training."""
+    """Image files as `image_files.decode` reads them, of any size, resized as in training."""
 
     name = "images"
 
-    def __init__(self, shape, scale, order):
+    def __init__(self, shape, scale, order, max_pixels):
         self.shape, self.scale, self.order = tuple(shape), scale, order
+        self.max_pixels = max_pixels
 
     @property
     def width(self):
@@ -80,8 +87,7 @@ class RawImages:
         height, width, channels = self.shape
 
         def tokens(file):
-            image = tf.io.decode_image(file, channels, expand_animations=False)
-            image = tf.ensure_shape(image, (None, None, channels))
+            image = image_files.decode(file, channels, self.max_pixels)
             image = transforms.flatten(transforms.resize(image, height, width))
             if self.order is not None:
                 image = transforms.permute(image, self.order)

@@ -1,0 +1,268 @@
+"""Faults that users of Keras and of other packages have reported: ours come out right."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import aux_keras as ak
+from aux_keras.data import dbpedia, prepared, transforms
+from aux_keras.losses.reconstruction import Reconstruction
+from aux_keras.serving import predict
+
+L = keras.layers
+X = np.random.default_rng(0).random((8, 9, 2), "float32")
+Y = np.arange(8) % 3
+
+
+def reconstruction(cell=None):
+    return Reconstruction(
+        [cell or L.LSTMCell(4)], num_anchors=1, segment_length=3, truncation=3, hidden_units=None,
+        drop_rate=0.0,
+    )  # fmt: skip
+
+
+def wrapped(layer, inputs=None, losses=True, **options):
+    """An `AuxiliaryModel` around a layer and a softmax over three classes."""
+    inputs = keras.Input((9, 2)) if inputs is None else inputs
+    model = keras.Model(inputs, L.Dense(3, activation="softmax")(layer(inputs)))
+    return ak.AuxiliaryModel(model, [reconstruction()] if losses is True else losses, **options)
+
+
+def classifier(**options):
+    given = dict(classes=3, rnn=L.LSTM(4), supervised_truncation=3, classifier_units=4,
+                 drop_rate=0.0)  # fmt: skip
+    return ak.AuxiliaryClassifier(**{**given, **options})
+
+
+def fit(model, x=X, y=Y, **options):
+    if not model.compiled:
+        model.compile("sgd", "sparse_categorical_crossentropy")
+    return model.fit(x, y, batch_size=8, shuffle=False, verbose=0, **options).history
+
+
+def test_a_callback_anneals_the_weight_of_the_auxiliary_losses():
+    weights = [1.0, 0.0, 5.0]
+
+    class Anneal(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            self.model.auxiliary_weight = weights[epoch]
+
+    model = classifier(auxiliary=[reconstruction()])
+    history = fit(model, epochs=3, callbacks=[Anneal()])
+    got = [
+        (loss - supervised) / auxiliary
+        for loss, supervised, auxiliary in zip(
+            history["loss"], history["supervised_loss"], history["auxiliary_loss"]
+        )
+    ]
+    np.testing.assert_allclose(got, weights, atol=1e-5)
+    assert model.get_config()["auxiliary_weight"] == 5.0
+    for wrong in (-1, float("nan"), "a"):
+        with pytest.raises(ValueError, match="`auxiliary_weight` must be a finite number"):
+            model.auxiliary_weight = wrong
+    without = classifier(auxiliary=[reconstruction()], auxiliary_weight=0)
+    with pytest.raises(ValueError, match="must be given when the model is made"):
+        without.auxiliary_weight = 1.0
+
+
+def test_activity_regularizers_count():
+    """The term of the last output, over the batch, as Keras's own layer has it."""
+    penalty = keras.regularizers.L2(10.0)
+    losses, outputs = [], None
+    for regularizer in (None, penalty):
+        keras.utils.set_random_seed(0)
+        model = classifier(rnn=L.LSTM(4, activity_regularizer=regularizer))
+        model.compile("sgd", "sparse_categorical_crossentropy")
+        model.build((None, 9, 2))
+        outputs = model.encoder(X) if outputs is None else outputs
+        losses.append(fit(model)["loss"][0])
+    np.testing.assert_allclose(losses[1] - losses[0], penalty(outputs) / len(X), rtol=1e-4)
+
+
+@pytest.mark.parametrize("truncated", [True, False])
+def test_pretraining_leaves_moving_averages_behind_the_layer_alone(truncated):
+    layer = ak.TruncatedRNN(L.LSTM(4), 3) if truncated else L.LSTM(4)
+    inputs, before, after = keras.Input((9, 2)), L.BatchNormalization(), L.BatchNormalization()
+    outputs = L.Dense(3, activation="softmax")(after(layer(before(inputs))))
+    model = ak.AuxiliaryModel(keras.Model(inputs, outputs), [reconstruction()])
+    model.compile(keras.optimizers.SGD(0.01), "sparse_categorical_crossentropy")
+    model.pretrain(X, verbose=0, shuffle=False)
+    np.testing.assert_array_equal(after.moving_mean, np.zeros(4))
+    assert np.any(before.moving_mean)  # which the losses read through, and train
+    fit(model)
+    assert np.any(after.moving_mean)
+
+
+class Sum(L.Layer):
+    """A cell with nothing but what Keras asks for."""
+
+    state_size = 4
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], 4), name="kernel")
+
+    def call(self, tokens, states):
+        state = tokens @ self.kernel + states[0]
+        return state, [state]
+
+
+def test_cells_with_a_state_size_alone():
+    layer, stock = ak.TruncatedRNN(Sum(), None), L.RNN(Sum())
+    layer(X), stock(X)
+    stock.set_weights(layer.get_weights())
+    np.testing.assert_allclose(layer(X), stock(X), rtol=1e-5)
+    assert np.isfinite(fit(wrapped(layer, losses=[reconstruction(L.GRUCell(4))]))["loss"])
+
+
+def test_cells_with_a_matrix_for_a_state_are_refused():
+    with pytest.raises(ValueError, match=r"the input of shape \(batch, time, features\)"):
+        wrapped(L.ConvLSTM1D(2, 2), keras.Input((9, 4, 2)))
+
+    class Matrix(Sum):
+        def get_initial_state(self, batch_size=None):
+            return [tf.zeros((batch_size, 2, 2))]
+
+    with pytest.raises(ValueError, match=r"must be \(batch, units\)"):
+        ak.TruncatedRNN(Matrix(), 3)(X)
+
+
+def test_a_decoder_of_another_kind_is_named():
+    with pytest.raises(ValueError, match="GRUCell with a GRU, LSTMCell with an LSTM"):
+        wrapped(L.GRU(4))
+
+
+def test_ids_of_words_in_sentences_are_refused():
+    inputs = keras.Input((5, 7), dtype="int32")
+    words = L.TimeDistributed(L.GlobalAveragePooling1D())(
+        L.TimeDistributed(L.Embedding(11, 4))(inputs)
+    )
+    model = keras.Model(inputs, L.Dense(3, activation="softmax")(L.LSTM(4)(words)))
+    model = ak.AuxiliaryModel(model, [reconstruction()])
+    with pytest.raises(ValueError, match="must be one sequence of characters or words"):
+        fit(model, np.ones((8, 5, 7), "int32"))
+
+
+def test_texts_and_univariate_series_are_told_what_they_lack():
+    texts = L.TextVectorization(max_tokens=20, output_sequence_length=6)
+    texts.adapt(["a b c d"])
+    inputs = keras.Input((), dtype="string")
+    model = keras.Model(inputs, L.Dense(3)(L.LSTM(4)(L.Embedding(20, 4)(texts(inputs)))))
+    with pytest.raises(ValueError, match="texts become these before the model"):
+        ak.AuxiliaryModel(model, [reconstruction()])
+    inputs = keras.Input((9,))
+    model = keras.Model(inputs, L.Dense(3)(L.LSTM(4)(L.Reshape((9, 1))(inputs))))
+    with pytest.raises(ValueError, match=r"numbers need a last axis, \(batch, time, 1\)"):
+        ak.AuxiliaryModel(model, [reconstruction()])
+
+
+def test_boolean_tokens_are_numbers():
+    """As for Keras: the same losses as with zeros and ones."""
+    histories = []
+    for x in (X > 0.5, (X > 0.5).astype("float32")):
+        keras.utils.set_random_seed(0)
+        histories.append(fit(classifier(auxiliary=[reconstruction()]), x))
+    assert histories[0] == histories[1]
+
+
+def test_float64_is_refused_by_name():
+    keras.config.set_floatx("float64")
+    try:
+        with pytest.raises(ValueError, match="Auxiliary losses run in float32 or half precision"):
+            wrapped(L.LSTM(4))
+    finally:
+        keras.config.set_floatx("float32")
+
+
+def test_ragged_datasets_are_told_to_be_padded():
+    ragged = tf.data.Dataset.from_tensor_slices((tf.ragged.constant([[1, 2, 3], [1, 2]]), [0, 1]))
+    inputs = keras.Input((None,), dtype="int32")
+    layer = keras.Sequential([L.Embedding(11, 4), L.LSTM(4)])
+    for model in (wrapped(layer, inputs), classifier()):
+        with pytest.raises(ValueError, match="must be right-padded, by `padded_batch`"):
+            fit(model, ragged.ragged_batch(2), None)
+
+
+def test_losses_by_the_names_of_outputs():
+    inputs = keras.Input((9, 2))
+    h = L.LSTM(4)(inputs)
+    outputs = [L.Dense(3, activation="softmax", name="a")(h), L.Dense(1, name="b")(h)]
+    model = ak.AuxiliaryModel(keras.Model(inputs, outputs), [reconstruction()])
+    model.compile("sgd", {"a": "sparse_categorical_crossentropy", "b": "mse"})
+    history = fit(model, X, {"a": Y, "b": Y.astype("float32")})
+    np.testing.assert_allclose(
+        history["a_loss"][0] + history["b_loss"][0], history["supervised_loss"][0], rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("as_dictionary", [True, False])
+def test_models_of_several_inputs_are_built_by_their_input_shape(as_dictionary, tmp_path):
+    series, number = keras.Input((9, 2), name="series"), keras.Input((3,), name="number")
+    outputs = L.Dense(3, activation="softmax")(L.Concatenate()([L.LSTM(4)(series), number]))
+    inputs = {"series": series, "number": number} if as_dictionary else [series, number]
+    model = keras.Model(inputs, outputs)
+    model = ak.AuxiliaryModel(model, [reconstruction()], tokens="series" if as_dictionary else 0)
+    assert model.built
+    model.build(model.model.input_shape)
+    x = {"series": X, "number": np.ones((8, 3))} if as_dictionary else [X, np.ones((8, 3))]
+    assert fit(model, x, callbacks=[keras.callbacks.BackupAndRestore(tmp_path)])
+
+
+def test_pretrain_takes_no_labels():
+    model = classifier(auxiliary=[reconstruction()])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    with pytest.raises(ValueError, match="`y` must be left out"):
+        model.pretrain(X, Y)
+
+
+def test_names_of_labels_are_plain_strings():
+    given = {
+        "image_shape": (3, 3, 2),
+        "scale": np.float32(2),
+        "label_names": np.unique(["a", "b", "c"]),
+    }
+    model = classifier(preprocessing=given)
+    assert model.preprocessing == {
+        "image_shape": [3, 3, 2], "scale": 2.0, "label_names": ["a", "b", "c"]}  # fmt: skip
+    for wrong in ({0: "a", 1: "b", 2: "c"}, ["a", "b"], [1, 2, 3]):
+        with pytest.raises(ValueError, match="a name for every class in 'label_names'"):
+            classifier(preprocessing={"label_names": wrong})
+    with pytest.raises(ValueError, match="`preprocessing` must hold JSON values"):
+        classifier(preprocessing={"scale": object()})
+
+
+def test_a_nul_byte_does_not_end_a_text():
+    codes = transforms.encode_text(["abc\0de", "\0", "x"]).to_list()
+    assert codes == [[1, 2, 3, transforms.OTHER, 4, 5], [transforms.OTHER], [24]]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"", "has no row"),
+     (b'1,"a","b"\n' * 3 + b'1,"\xff","b"\n' + b'1,"a","b"\n' * 9, "row 4: it is not UTF-8")],
+)  # fmt: skip
+def test_csv_files_are_refused_by_row(content, message, tmp_path):
+    (tmp_path / "train.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        list(dbpedia.read_rows(tmp_path / "train.csv"))
+
+
+def test_lines_without_end_are_not_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(predict, "LINE_BYTES", 10)
+    (tmp_path / "texts").write_bytes(b"short\n" + b"x" * 35 + b"\nnine byte\n" + b"y" * 30)
+    with open(tmp_path / "texts", "rb") as file:
+        found = [(name, str(line)) for name, line in predict.lines("f", file)]
+    assert [name for name, _ in found] == ["f:1", "f:2", "f:3", "f:4"]
+    assert [line for _, line in found] == [
+        str(b"short\n"), "this line is longer than 10 bytes", str(b"nine byte\n"),
+        "this line is longer than 10 bytes"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["stripes", "stripes:1.0.0", "stripes:1.*.*"])
+def test_data_sets_are_named_as_tfds_names_them(name, tmp_path):
+    from tests.test_data import Stripes, prepare
+
+    prepare(Stripes, tmp_path)
+    assert prepared.builder(name, tmp_path, download=False).info.full_name == "stripes/1.0.0"
+    with pytest.raises(FileNotFoundError, match="`mnist:9.9.9` is not in"):
+        prepared.builder("mnist:9.9.9", tmp_path, download=False)
