@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint attack clean
 
 demo: .venv/run
 	$(BIN)/python train.py --flagfile=configs/digits_r.cfg --workdir=runs/digits_r
@@ -15,6 +15,11 @@ lint: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+attack: .venv/dev  # an hour or two
+	$(BIN)/python -m tests.attack.inputs
+	$(BIN)/python -m tests.attack.damage
+	$(BIN)/python -m tests.attack.kill
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

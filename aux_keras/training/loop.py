@@ -82,8 +82,7 @@ def run(config):
                 if not any(checkpoints.steps_done(directory) for directory in later):
                     run_phase(model, task, config, phase, workdir, rows, signals)
             return finish(model, task, config, workdir, rows)
-    except (tf.errors.InvalidArgumentError, tf.errors.DataLossError, tf.errors.NotFoundError,
-            tf.errors.UnknownError) as error:  # fmt: skip
+    except tf.errors.OpError as error:
         raise ValueError(input_checks.reason(error)) from error  # what the data pipeline found
 
 
