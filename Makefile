@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test lint attack clean
+.PHONY: demo test lint docs attack clean
 
 demo: .venv/run
 	$(BIN)/python train.py --flagfile=configs/digits_r.cfg --workdir=runs/digits_r
@@ -15,6 +15,9 @@ lint: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: .venv/dev  # into site/; a broken link or reference is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 attack: .venv/dev  # an hour or two
 	$(BIN)/python -m tests.attack.inputs
@@ -34,4 +37,4 @@ attack: .venv/dev  # an hour or two
 	touch $@
 
 clean:
-	rm -rf .venv runs
+	rm -rf .venv runs site

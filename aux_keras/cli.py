@@ -1,19 +1,20 @@
-"""The command `aux-keras`: train, export, predict. `train.py` is the first of them."""
+"""The command `aux-keras`: train, export, predict, figures. `train.py` is the first of them."""
 
 import argparse
-import dataclasses
 import signal
 import sys
 
-from absl import app, flags, logging
+from absl import app, logging
 
-from aux_keras import config, quiet
+from aux_keras import flags, quiet
+from aux_keras.experiments import figures
 from aux_keras.serving import predict
 
 FORMATS = ("saved_model", "onnx")
 USAGE = """usage: aux-keras train --flagfile=NAME --workdir=DIR [--FLAG=VALUE ...]
        aux-keras export --workdir=DIR --output=DIR [--format=onnx]
        aux-keras predict --model=DIR [FILE ...]
+       aux-keras figures --results=DIR --output=DIR
 Each has --help."""
 
 
@@ -28,6 +29,8 @@ def main():
         export("aux-keras export", rest)
     elif name == "predict":
         predict.main("aux-keras predict", rest)
+    elif name == "figures":
+        figures.main("aux-keras figures", rest)
     else:
         sys.exit(f"aux-keras: error: there is no command {name!r}\n{USAGE}")
 
@@ -39,11 +42,9 @@ def train(program, arguments):
         program: str, what messages call the command.
         arguments: list of flags.
     """
-    config.define_flags()
-    for field in dataclasses.fields(config.ExperimentConfig):  # what --help lists
-        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[field.name])
+    flags.define_flags()
     try:
-        arguments = config.expand_flagfiles(arguments)
+        arguments = flags.expand_flagfiles(arguments)
     except (ValueError, OSError) as error:
         sys.exit(f"{program}: error: {error}")
     app.run(lambda rest: run(program, rest[1:]), [program, *arguments])
@@ -58,7 +59,7 @@ def run(program, rest):
         )
     logging.set_verbosity(logging.WARNING)  # TensorFlow tells what it saves
     try:
-        experiment = config.from_flags()
+        experiment = flags.from_flags()
         from aux_keras.training import workdir as folder
 
         workdir = folder.check(experiment)

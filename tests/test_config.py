@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from aux_keras import config as configuration
+from aux_keras import flags
 from aux_keras.config import ExperimentConfig
 from aux_keras.models import factory
 
@@ -106,7 +106,7 @@ def test_segments_of_table_5():
 
 @pytest.mark.parametrize("path", FLAGFILES, ids=lambda p: p.stem)
 def test_every_flagfile_parses_and_builds(path):
-    configuration.expand_flagfiles([f"--flagfile={path}"])
+    flags.expand_flagfiles([f"--flagfile={path}"])
     text = path.read_text()
     assert f"python train.py --flagfile=configs/{path.name}" in text
     config = read(path)
@@ -254,9 +254,9 @@ def test_flagfile_lines_that_absl_would_misread_are_refused(line, tmp_path):
     path = tmp_path / "bad.cfg"
     path.write_text(f"# a comment\n\n--seed=1\n{line}\n")
     with pytest.raises(ValueError, match="bad.cfg, line 4: expected `--name=value`"):
-        configuration.expand_flagfiles([f"--flagfile={path}"])
+        flags.expand_flagfiles([f"--flagfile={path}"])
     with pytest.raises(ValueError, match="bad.cfg, line 4: expected `--name=value`"):
-        configuration.expand_flagfiles(["--seed=1", "--flagfile", str(path)])
+        flags.expand_flagfiles(["--seed=1", "--flagfile", str(path)])
 
 
 def test_differences_leave_out_places():

@@ -12,7 +12,7 @@ import pytest
 import aux_keras
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 MODULES = [
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
     for path in sorted((ROOT / "aux_keras").rglob("*.py"))
@@ -33,19 +33,28 @@ def test_every_public_class_has_an_example():
             assert ">>> " in getattr(aux_keras, name).__doc__, name
 
 
-def test_readme_examples_run(tmp_path, monkeypatch):
+def test_examples_of_the_pages_run(tmp_path, monkeypatch):
     """One after the other, as a reader would paste them."""
     monkeypatch.chdir(tmp_path)
     names = {}
-    for code in re.findall(r"```python\n(.*?)```", README, flags=re.S):
-        exec(compile(code, "README.md", "exec"), names)
+    for page in ("README.md", "docs/your_model.md", "docs/serving.md"):
+        for code in re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), flags=re.S):
+            exec(compile(code, page, "exec"), names)
     made = {path.name for path in tmp_path.iterdir()}
     assert made == {"model.keras", "mine.keras", "served"}
 
 
-def test_readme_names_files_that_exist():
-    for name in re.findall(r"`((?:configs|results|benchmarks|examples)/[\w./]+)`", README):
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_pages_name_files_that_exist(page):
+    text = page.read_text()
+    for name in re.findall(r"`((?:configs|results|benchmarks|examples)/[\w./]+)`", text):
         assert (ROOT / name).exists(), name
-    for tasks, method in re.findall(r"`(?:\{([\w,]+)\}|cifar)_([\w]+)\.cfg`", README):
+    for tasks, method in re.findall(r"`(?:\{([\w,]+)\}|cifar)_([\w]+)\.cfg`", text):
         for task in (tasks or "cifar").split(","):
             assert (ROOT / "configs" / f"{task}_{method}.cfg").exists()
+    for link in re.findall(r"\]\((?!http)([^)#]+)[^)]*\)", text):
+        assert (page.parent / link).exists(), link
+
+
+def test_the_readme_is_one_screen():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 120

@@ -2,11 +2,12 @@
 
 import csv
 import json
+import pathlib
 import statistics
 
 import pytest
 
-from aux_keras.experiments import table
+from aux_keras.experiments import figures, table
 
 TINY = [
     "units=4", "decoder_units=4", "classifier_units=0", "embedding_units=0", "segment_length=8",
@@ -39,3 +40,16 @@ def test_a_table_is_made_of_the_runs_of_its_seeds(tmp_path, monkeypatch):
 
     with pytest.raises(RuntimeError, match="another configuration"):
         compare("units=5")
+
+
+def test_figures_are_drawn_of_the_tables_that_are_there(tmp_path, capsys):
+    """Those of the documentation are what the command draws of `results/` now."""
+    root = pathlib.Path(__file__).resolve().parent.parent
+    figures.main("aux-keras figures", [f"--results={root / 'results'}", f"--output={tmp_path}"])
+    drawn = sorted(path.name for path in tmp_path.glob("*.svg"))
+    assert drawn and drawn == sorted(p.name for p in (root / "docs" / "figures").glob("*.svg"))
+    for name in drawn:
+        assert (tmp_path / name).read_text() == (root / "docs" / "figures" / name).read_text()
+        assert (tmp_path / name).with_suffix(".png").exists()
+    with pytest.raises(SystemExit, match="`--results` must hold one of digits.csv"):
+        figures.main("aux-keras figures", [f"--results={tmp_path}", f"--output={tmp_path}"])

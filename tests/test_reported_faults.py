@@ -208,13 +208,6 @@ def test_models_of_several_inputs_are_built_by_their_input_shape(as_dictionary, 
     assert fit(model, x, callbacks=[keras.callbacks.BackupAndRestore(tmp_path)])
 
 
-def test_pretrain_takes_no_labels():
-    model = classifier(auxiliary=[reconstruction()])
-    model.compile("sgd", "sparse_categorical_crossentropy")
-    with pytest.raises(ValueError, match="`y` must be left out"):
-        model.pretrain(X, Y)
-
-
 def test_names_of_labels_are_plain_strings():
     given = {
         "image_shape": (3, 3, 2),

@@ -12,14 +12,14 @@ import sys
 
 import keras
 
-from aux_keras import config
+from aux_keras import flags
 from aux_keras.training import loop
 
 
 def run(arguments):
     """The result of one run, or what `train.py` would say is wrong with it."""
     try:
-        return loop.run(config.parse(arguments))
+        return loop.run(flags.parse(arguments))
     except (ValueError, FloatingPointError, OSError) as error:
         return {"error": str(error)}
     finally:
@@ -29,7 +29,7 @@ def run(arguments):
 
 def main():
     """Answers every line of stdin."""
-    config.define_flags()
+    flags.define_flags()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a run prints is no answer
     for line in sys.stdin:

@@ -17,7 +17,7 @@ import tensorflow as tf
 from PIL import Image
 
 import aux_keras
-from aux_keras import config
+from aux_keras import flags
 from aux_keras.data import dbpedia
 from aux_keras.serving import predict
 from aux_keras.serving.export import export_model
@@ -115,15 +115,17 @@ def csv_files(folder):
 
 def flagfiles(folder):
     """50 flagfiles: broken ones, such as include themselves, chains, and no text at all."""
-    config.define_flags()
+    flags.define_flags()
     path, refused, tracebacks = folder / "x.cfg", 0, 0
-    special = [b"--flagfile=x.cfg", b"\xff\xfe--units=8", b"", b"--units", b"units=8", b"--units=",
-               b"--flagfile=", b"--flagfile=/dev/null", b"--no_such=1", b"--units=1e999"]  # fmt: skip
+    special = [
+        b"--flagfile=x.cfg", b"\xff\xfe--units=8", b"", b"--units", b"units=8", b"--units=",
+        b"--flagfile=", b"--flagfile=/dev/null", b"--no_such=1", b"--units=1e999",
+    ]  # fmt: skip
     for number in range(50):
         lines = "\n".join(RNG.sample(LINES, 4)).encode()
         path.write_bytes(special[number] if number < len(special) else damaged(lines))
         try:
-            config.parse([f"--flagfile={path}"])
+            flags.parse([f"--flagfile={path}"])
         except ValueError:
             refused += 1
         except Exception as error:
@@ -132,7 +134,7 @@ def flagfiles(folder):
     for number in range(1500):
         (folder / f"{number}.cfg").write_text(f"--flagfile={number + 1}.cfg")
     try:
-        config.parse([f"--flagfile={folder}/0.cfg"])
+        flags.parse([f"--flagfile={folder}/0.cfg"])
     except ValueError:
         refused += 1
     return not tracebacks, f"{refused} of 51 refused, {tracebacks} tracebacks"
