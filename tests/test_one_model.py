@@ -149,3 +149,39 @@ def test_a_label_for_every_step():
     built.compile(keras.optimizers.Adam(0.02), "binary_crossentropy", metrics=["binary_accuracy"])
     built.fit(x[:500], y[:500], batch_size=50, epochs=40, verbose=0)
     assert built.evaluate(x[500:], y[500:], verbose=0, return_dict=True)["binary_accuracy"] > 0.95
+
+
+@pytest.mark.parametrize("layer", [L.LSTM(4, dropout=0.5), L.GRU(4), ak.URNNCell(3)])
+def test_losses_without_cells_have_those_of_the_main_rnn(layer, tmp_path):
+    """Two for a reconstruction, one for a stacked prediction; trained as if they were given."""
+    kind = type(layer.cell if isinstance(layer, L.RNN) else layer)
+    x, y = np.random.default_rng(0).random((4, 9, 2), "float32"), np.arange(4) % 3
+
+    def model(r_cells=None, p_cells=None):
+        sizes = dict(segment_length=3, truncation=2, hidden_units=8)
+        losses = [ak.Reconstruction(r_cells, **sizes), ak.Prediction(p_cells, **sizes)]
+        rnn = type(layer).from_config({**layer.get_config(), "seed": 1})
+        built = ak.AuxiliaryClassifier(
+            classes=3, rnn=rnn, supervised_truncation=3, classifier_units=4, drop_rate=0.5,
+            auxiliary=losses,
+        )  # fmt: skip
+        built.compile("sgd", "sparse_categorical_crossentropy")
+        built.build((None, 9, 2))
+        return built
+
+    default = model()
+    cells = [loss.decoder.cells for loss in default.auxiliary]
+    assert [len(found) for found in cells] == [2, 1]
+    for cell in cells[0] + cells[1]:
+        assert type(cell) is kind and cell.state_size == default.layer.cell.state_size
+        assert not getattr(cell, "dropout", 0)
+    if kind is ak.URNNCell:
+        return  # its permutation is drawn anew
+    plain = {"units": 4}
+    given = model([kind(**plain), kind(**plain)], [kind(**plain)])
+    given.set_weights(default.get_weights())
+    default.save(tmp_path / "model.keras")
+    revived = keras.models.load_model(tmp_path / "model.keras")
+    for step in range(2):
+        losses = [m.train_on_batch(x, y, return_dict=True) for m in (default, given, revived)]
+        assert losses[0] == losses[1] == losses[2], step

@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from aux_keras import randomness
-from aux_keras.arguments import check_truncation
+from aux_keras.arguments import check_truncation, output_size
 from aux_keras.layers.token_readout import TokenReadout, feed_forward_over_time
 from aux_keras.losses.anchor_sampler import Segments, predicted_positions
 from aux_keras.losses.auxiliary_loss import Draws, by_segment
@@ -37,8 +37,8 @@ class LanguageModel(keras.layers.Layer):
     segment_length, shortest = 1, 2  # the shortest sequence with a loss has two tokens
 
     def __init__(
-        self, truncation, hidden_units, drop_rate, drop_per="example", name="language_model",
-        **kwargs,
+        self, truncation=100, hidden_units=256, drop_rate=0.5, drop_per="example",
+        name="language_model", **kwargs,
     ):  # fmt: skip
         # Targets stay as they are: half precision would round what is to be predicted.
         super().__init__(autocast=False, name=name, **kwargs)
@@ -47,14 +47,14 @@ class LanguageModel(keras.layers.Layer):
         self.drop_rate = drop_rate
         self.drop_per = drop_per
 
-    def build_loss(self, features, encoder_states, encoder_units, token_units, characters=False):
+    def build_loss(self, features, cell, token_units, characters=False):
         """Builds the readout, see `Reconstruction`."""
-        del encoder_states, token_units, characters
+        del token_units, characters
         self.readout = TokenReadout(
             features, self.hidden_units, self.drop_rate, self.drop_per,
             dtype=self.dtype_policy, name="readout",
         )  # fmt: skip
-        self.readout.build((None, None, encoder_units))
+        self.readout.build((None, None, output_size(cell)))
         self.built = True
 
     def draw(self, lengths, key, feed_probability, training, growth=1.0):

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from aux_keras.arguments import revive
+from aux_keras.arguments import output_size, revive, state_sizes
 from aux_keras.losses.auxiliary_loss import AuxiliaryLoss
 from aux_keras.losses.segment_decoder import SegmentDecoder
 
@@ -23,12 +23,13 @@ class Prediction(AuxiliaryLoss):
     gradient passes through the `truncation` steps that end at the anchor.
 
     Args:
-        cells: list of Keras RNN cells, bottom first; the paper's figure has one LSTM cell,
-            the decoder form two.
+        cells: list of Keras RNN cells, bottom first; by default of the main RNN's kind and
+            width, one as in the paper's figure, or two in the decoder form.
         num_anchors: int, n, segments per sequence.
         segment_length: int, l, predicted tokens per segment.
         truncation: int steps of back-propagation in the main RNN; None for all, 0 for none.
-        hidden_units, drop_rate: of the readout, see `TokenReadout`.
+        hidden_units, drop_rate: of the readout, see `TokenReadout`. The defaults of these five
+            are the paper's.
         structure: `"stacked"` or `"decoder"`.
         decoder_truncation: int, steps after which the state of `cells` becomes a constant;
             None: never.
@@ -40,15 +41,16 @@ class Prediction(AuxiliaryLoss):
         ValueError: on arguments outside what is said above.
 
     Example:
-        >>> task = Prediction([keras.layers.LSTMCell(128)], num_anchors=1, segment_length=600,
-        ...                   truncation=300, hidden_units=256, drop_rate=0.5)
+        >>> loss = Prediction(segment_length=50, truncation=25)
+        >>> small = Prediction([keras.layers.LSTMCell(32)], segment_length=50, truncation=25,
+        ...                    hidden_units=64)
 
     Reference: Trinh et al. 2018, section 3.2 and Figure 2.
     """
 
     def __init__(
-        self, cells, num_anchors, segment_length, truncation, hidden_units, drop_rate,
-        structure="stacked", decoder_truncation=None, drop_per="example",
+        self, cells=None, num_anchors=1, segment_length=600, truncation=300, hidden_units=256,
+        drop_rate=0.5, structure="stacked", decoder_truncation=None, drop_per="example",
         name="prediction", **kwargs,
     ):  # fmt: skip
         if structure not in STRUCTURES:
@@ -63,13 +65,14 @@ class Prediction(AuxiliaryLoss):
             dtype=self.dtype_policy, name="decoder",
         )  # fmt: skip
 
-    def build_loss(self, features, encoder_states, encoder_units, token_units, characters=False):
+    def build_loss(self, features, cell, token_units, characters=False):
         """Builds by hand what is not on the inference path, see `Reconstruction`."""
         self.characters = characters
+        self.decoder.copy_cells(cell, layers=1 if self.structure == "stacked" else 2)
         if self.structure == "stacked":
-            self.decoder.build((None, None, features), None, (encoder_units,))
+            self.decoder.build((None, None, features), None, (output_size(cell),))
         else:
-            shapes = [(None, width) for width in encoder_states]
+            shapes = [(None, width) for width in state_sizes(cell)]
             self.decoder.build((None, None, features), shapes, token_units and (token_units,))
         self.built = True
 

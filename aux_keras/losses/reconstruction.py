@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from aux_keras.arguments import revive
+from aux_keras.arguments import revive, state_sizes
 from aux_keras.losses.anchor_sampler import PLACEMENTS, Segments, gather_segments
 from aux_keras.losses.auxiliary_loss import AuxiliaryLoss
 from aux_keras.losses.segment_decoder import SegmentDecoder
@@ -19,12 +19,13 @@ class Reconstruction(AuxiliaryLoss):
     `truncation` steps that end there.
 
     Args:
-        cells: list of Keras RNN cells of the decoder, bottom first; the paper has two
-            LSTM cells of the main RNN's width.
+        cells: list of Keras RNN cells of the decoder, bottom first; by default two of the main
+            RNN's kind and width, as in the paper.
         num_anchors: int, n, segments per sequence.
         segment_length: int, l, predicted tokens per segment.
         truncation: int steps of back-propagation in the main RNN; None for all, 0 for none.
-        hidden_units, drop_rate: of the readout, see `TokenReadout`.
+        hidden_units, drop_rate: of the readout, see `TokenReadout`. The defaults of these five
+            are the paper's.
         placement: `"immediate"`, `"past"`, `"past_or_spill"`, `"curriculum"` or `"anywhere"`,
             see `AnchorSampler`.
         reverse: bool, whether to reverse a segment before it is fed and predicted.
@@ -39,17 +40,18 @@ class Reconstruction(AuxiliaryLoss):
         ValueError: on arguments outside what is said above.
 
     Example:
-        >>> cells = [keras.layers.LSTMCell(128), keras.layers.LSTMCell(128)]
-        >>> task = Reconstruction(cells, num_anchors=1, segment_length=600, truncation=300,
-        ...                       hidden_units=256, drop_rate=0.5)
+        >>> loss = Reconstruction(segment_length=50, truncation=25)
+        >>> small = Reconstruction([keras.layers.LSTMCell(32)], segment_length=50, truncation=25,
+        ...                        hidden_units=64)
 
     Reference: Trinh et al. 2018, sections 3.1, 3.3, 4.1, 5.4.
     """
 
     def __init__(
-        self, cells, num_anchors, segment_length, truncation, hidden_units, drop_rate,
-        placement="immediate", reverse=True, decoder_truncation=None, drop_per="example",
-        feedback="sample", feedback_gradient=False, name="reconstruction", **kwargs,
+        self, cells=None, num_anchors=1, segment_length=600, truncation=300, hidden_units=256,
+        drop_rate=0.5, placement="immediate", reverse=True, decoder_truncation=None,
+        drop_per="example", feedback="sample", feedback_gradient=False, name="reconstruction",
+        **kwargs,
     ):  # fmt: skip
         if placement not in PLACEMENTS:
             raise ValueError(f"`placement` must be one of {PLACEMENTS}. Received: {placement=}")
@@ -62,19 +64,18 @@ class Reconstruction(AuxiliaryLoss):
             feedback_gradient, dtype=self.dtype_policy, name="decoder",
         )  # fmt: skip
 
-    def build_loss(self, features, encoder_states, encoder_units, token_units, characters=False):
+    def build_loss(self, features, cell, token_units, characters=False):
         """Builds the decoder by hand: it is not on the inference path.
 
         Args:
             features: int, width of a token, or number of characters.
-            encoder_states: list of int, widths of the main RNN's states.
-            encoder_units: int, width of the main RNN's output.
+            cell: that of the main RNN.
             token_units: int, width of an embedded token.
             characters: bool, whether tokens are characters.
         """
-        del encoder_units
         self.characters = characters
-        shapes = [(None, width) for width in encoder_states]
+        self.decoder.copy_cells(cell, layers=2)
+        shapes = [(None, width) for width in state_sizes(cell)]
         self.decoder.build((None, None, features), shapes, token_units and (token_units,))
         self.built = True
 

@@ -56,7 +56,8 @@ class SegmentDecoder(keras.layers.Layer):
 
     Args:
         cells: list of Keras RNN cells, bottom first. If the bottom one's state is not of
-            the main RNN's width, a learned projection is put between.
+            the main RNN's width, a learned projection is put between. None if `copy_cells`
+            will make them.
         hidden_units: int, width of the readout's first layer; None for one dense layer.
         drop_rate: float, DropConnect rate of the readout's last layer.
         drop_per: `"example"` or `"batch"`, see `DropConnectDense`.
@@ -89,14 +90,15 @@ class SegmentDecoder(keras.layers.Layer):
         feedback="sample", feedback_gradient=False, **kwargs,
     ):  # fmt: skip
         super().__init__(autocast=False, **kwargs)  # half precision would round `uniform`
-        if not isinstance(cells, (list, tuple)) or not cells or not all(map(is_cell, cells)):
+        a_list = isinstance(cells, (list, tuple))
+        if cells is not None and not (a_list and cells and all(map(is_cell, cells))):
             raise ValueError(
                 "`cells` must be a list of at least one RNN cell, such as "
                 f"[keras.layers.LSTMCell(128)]. Received: {cells=}"
             )
         if feedback not in FEEDBACKS:
             raise ValueError(f"`feedback` must be one of {FEEDBACKS}. Received: {feedback=}")
-        self.cells = list(cells)
+        self.cells = cells and list(cells)
         self.hidden_units = hidden_units
         self.drop_rate = drop_rate
         self.drop_per = drop_per
@@ -104,6 +106,13 @@ class SegmentDecoder(keras.layers.Layer):
         self.feedback = feedback
         self.feedback_gradient = feedback_gradient
         self.projections = []
+
+    def copy_cells(self, cell, layers):
+        """Makes new cells like another one, without its dropout, unless there are cells."""
+        if self.cells is None:
+            config = {k: v for k, v in cell.get_config().items() if k not in ("name", "seed")}
+            config |= {name: 0.0 for name in ("dropout", "recurrent_dropout") if name in config}
+            self.cells = [type(cell).from_config(dict(config)) for _ in range(layers)]
 
     def build(self, segments_shape, states_shape, embedding_shape=None):
         """Builds for tokens embedded to `embedding_shape[-1]` features, by default not
@@ -240,7 +249,7 @@ class SegmentDecoder(keras.layers.Layer):
     def get_config(self):
         return {
             **super().get_config(),
-            "cells": [keras.saving.serialize_keras_object(cell) for cell in self.cells],
+            "cells": keras.saving.serialize_keras_object(self.cells),
             "hidden_units": self.hidden_units,
             "drop_rate": self.drop_rate,
             "truncation": self.truncation,

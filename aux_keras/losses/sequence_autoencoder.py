@@ -32,7 +32,7 @@ class SequenceAutoencoder(LanguageModel):
     """
 
     def __init__(
-        self, truncation, hidden_units, drop_rate, drop_per="example",
+        self, truncation=100, hidden_units=256, drop_rate=0.5, drop_per="example",
         name="sequence_autoencoder", **kwargs,
     ):  # fmt: skip
         super().__init__(truncation, hidden_units, drop_rate, drop_per, name=name, **kwargs)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from aux_keras import randomness
-from aux_keras.arguments import check_integer, output_size, state_sizes
+from aux_keras.arguments import check_integer
 from aux_keras.losses.auxiliary_loss import AuxiliaryLoss
 from aux_keras.losses.language_model import LanguageModel
 from aux_keras.models import observation
@@ -87,14 +87,13 @@ def build_losses(model, shape):
             "of characters; texts become these before the model. "
             f"Received: tokens={model.tokens!r} of {shape}"
         )
-    characters, cell = len(shape) == 2, model.layer.cell
+    characters = len(shape) == 2
     embedding = model.token_embedding(characters)
     for loss in model.auxiliary:
         if loss.built:  # the model is built again, for other shapes
             continue
         loss.build_loss(
-            embedding.vocabulary if characters else shape[-1],
-            state_sizes(cell), output_size(cell),
+            embedding.vocabulary if characters else shape[-1], model.layer.cell,
             None if embedding is None else embedding.units, characters=characters,
         )  # fmt: skip
 
