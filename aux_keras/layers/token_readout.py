@@ -23,7 +23,7 @@ def feed_forward(outputs, hidden_kernel, hidden_bias, kernel, bias):
     return drop_connect(outputs, kernel, bias)
 
 
-@tf.function(jit_compile=True)
+@tf.function(jit_compile=True, autograph=False)
 def feed_forward_over_time(outputs, *weights):
     """`feed_forward` of `(time, rows, units)`; returns `(rows, time, features)`."""
     return feed_forward(tf.transpose(outputs, (1, 0, 2)), *weights)

@@ -10,7 +10,7 @@ from aux_keras.scan import lstm, recurrence
 from aux_keras.scan.lstm_gradient import lstm_scan
 
 
-@tf.function(jit_compile=True)
+@tf.function(jit_compile=True, autograph=False)
 def sample_lstm_decoder(kernels, readout, tokens, feed, uniform, states, feedback):
     """Runs a decoder of plain LSTMs forward on its own outputs, where `feed` is False.
 

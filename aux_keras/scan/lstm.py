@@ -97,7 +97,7 @@ def stack_step(kernels, t, x, states, arrays, valid=None):
     return after, written
 
 
-@tf.function(jit_compile=True)
+@tf.function(jit_compile=True, autograph=False)
 def lstm_forward(kernels, inputs, states, lengths):
     """As many steps of all layers as the longest row has. Rows rest from `lengths` on.
 

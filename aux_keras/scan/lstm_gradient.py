@@ -123,7 +123,7 @@ def stack_kernel_gradients(kernels, inputs, residuals, first, dzs):
     return [lstm_kernel_gradient(x, slice_steps(h, first), dz) for x, h, dz in zip(xs, hs, dzs)]
 
 
-@tf.function(jit_compile=True)
+@tf.function(jit_compile=True, autograph=False)
 def lstm_backward(kernels, inputs, lengths, cut, residuals, dsteps, dlast, through_inputs):
     """Back-propagation through time, from the gradients of the states to the arguments'.
 

@@ -162,7 +162,7 @@ def takes_training(cell):
     return "training" in inspect.signature(getattr(cell, "call", cell)).parameters
 
 
-@tf.function(jit_compile=True)
+@tf.function(jit_compile=True, autograph=False)
 def collect_lstm_states(kernel, inputs, h, c, counts):
     """`collect_states` of the LSTM, compiled."""
 
