@@ -1,9 +1,9 @@
 """Stateless randomness: every draw is a function of its key and of nothing else.
 
-A key is folded from (seed, component, training step, replica), so that a run that was
-stopped and started again draws what the unbroken run would have drawn, and no two
-replicas draw the same. Philox is named because the default algorithm differs between
-XLA and plain graphs.
+A key is folded from (seed, component, training step), so that a run that was stopped and started
+again draws what the unbroken run would have drawn. Draws are made for the global batch: a replica
+of a `tf.distribute` strategy takes those of its rows, so that their number changes nothing. Philox
+is named because the default algorithm differs between XLA and plain graphs.
 """
 
 import threading
@@ -42,22 +42,54 @@ def _bits(key, shape):
     return tf.random.stateless_uniform(shape, key, None, None, tf.uint32, alg="philox")
 
 
-def replica_key(seed, *components):
-    """The key of a seed and components, another one in each replica of a strategy."""
+def row_counts(rows):
+    """Rows of every replica of a strategy, `(replicas,)` int32, or None if there is one."""
     context = tf.distribute.get_replica_context()
-    return fold_in(seed, *components, context.replica_id_in_sync_group if context else 0)
+    if context is None or context.num_replicas_in_sync == 1:
+        return None
+    place = tf.one_hot(context.replica_id_in_sync_group, context.num_replicas_in_sync)
+    return tf.cast(context.all_reduce("sum", place * tf.cast(rows, tf.float32)), tf.int32)
+
+
+def share_of_batch(rows):
+    """What part of the global batch a replica's rows are, float32 scalar."""
+    counts = row_counts(rows)
+    if counts is None:
+        return tf.constant(1.0)
+    return tf.cast(rows, tf.float32) / tf.cast(tf.reduce_sum(counts), tf.float32)
+
+
+def global_rows(rows):
+    """Where the rows of this replica are among those of all: `(total, offset)`, or None.
+
+    Args:
+        rows: int32 scalar; within a `KeyScope` a multiple of the batch size.
+    """
+    scope = KeyScope.innermost()
+    counts = row_counts(rows) if scope is None else scope.row_counts
+    if counts is None:
+        return None
+    number = tf.distribute.get_replica_context().replica_id_in_sync_group
+    times = tf.math.floordiv(rows, tf.maximum(counts[number], 1))  # segments of an example
+    before = tf.reduce_sum(tf.where(tf.range(tf.size(counts)) < number, counts, 0))
+    return tf.reduce_sum(counts) * times, before * times
 
 
 class KeyScope:
     """Gives the layers that are called inside the block keys from one key, in order of call.
 
     So all that they draw is a function of this key, and not of a state of their own.
+
+    Args:
+        key: `(2,)` int32.
+        batch: int32 scalar, rows of this replica's batch.
     """
 
     open = threading.local()  # replicas are traced in threads of their own
 
-    def __init__(self, key):
+    def __init__(self, key, batch):
         self.key = key
+        self.row_counts = row_counts(batch)  # once: replicas have to talk for it
         self.count = 0
 
     def __enter__(self):
@@ -82,14 +114,24 @@ def next_key(seed_generator):
     return tf.cast(seed_generator.next(), tf.int32) if scope is None else scope.next_key()
 
 
-def uniform(key, shape):
+def uniform(key, shape, by_row=True):
     """Uniform float32 draws from [0, 1), of the given shape.
 
     Made of random bits: TensorFlow's own floats differ between XLA and plain graphs.
+
+    Args:
+        key: `(2,)` int32.
+        shape: integers, or an int32 tensor.
+        by_row: bool, whether the first axis is that of the batch; else all replicas draw the same.
     """
     shape = tf.convert_to_tensor(shape, tf.int32)
     known = tf.get_static_value(shape, partial=True)
-    bits = _bits(key, shape)
+    rows = global_rows(shape[0]) if by_row else None
+    if rows is None:
+        bits = _bits(key, shape)
+    else:  # Philox fills a shape row by row
+        total, offset = rows
+        bits = _bits(key, tf.concat([total[None], shape[1:]], 0))[offset : offset + shape[0]]
     bits.set_shape([None] * shape.shape[0] if known is None else known)
     return tf.cast(tf.bitwise.right_shift(bits, 8), tf.float32) * 2.0**-24
 

@@ -192,7 +192,7 @@ def test_dictionary_of_inputs():
     x, y = {"tokens": np.ones((4, TIME, 2)), "extra": np.ones((4, 3))}, np.zeros(4)
     assert np.isfinite(built.fit(x, y, verbose=0).history["auxiliary_loss"][0])
     for wrong in ("series", None, "extra"):
-        with pytest.raises(ValueError, match="`tokens` must|`embedding` must name one"):
+        with pytest.raises(ValueError, match="`tokens` must|`model` must have a keras.layers.Emb"):
             built = ak.AuxiliaryModel(model, tasks("r"), tokens=wrong)
             built.compile("rmsprop", "sparse_categorical_crossentropy")
             built.fit(x, y, verbose=0)

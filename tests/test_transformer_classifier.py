@@ -160,7 +160,7 @@ def test_dropout_equals_a_slow_recomputation(options):
     for weight in model.trainable_weights:
         weight.assign(rng.normal(size=weight.shape) * 0.4)
     tokens, mask = tf.constant(x["tokens"]), tf.sequence_mask(LENGTHS, TIME)
-    with randomness.KeyScope(key):
+    with randomness.KeyScope(key, 4):
         means = model.encoder(tokens, mask=mask, training=True)
     key = randomness.fold_in(key, 0)  # the first layer's that draws
     for row, (tokens, length) in enumerate(zip(x["tokens"], LENGTHS)):

@@ -99,7 +99,7 @@ class DropConnectDense(keras.layers.Layer):
         shape = tuple(self.kernel.shape)
         if self.per == "example":
             shape = (rows, *shape)
-        kept = randomness.uniform(key, shape) >= self.rate
+        kept = randomness.uniform(key, shape, by_row=self.per == "example") >= self.rate
         return tf.cast(kept, self.compute_dtype) / (1 - self.rate)
 
     def masked_kernel(self, drop_mask=None):

@@ -31,7 +31,7 @@ class AuxiliaryModel(keras.Model):
     Keras RNN layer reads the sequence a second time, without dropout inside its cell.
 
     What the layer reads must have a time step for every token, and should not see the future.
-    Our draws are functions of (`seed`, `training_step`, replica); steps count over all phases.
+    Our draws are functions of (`seed`, `training_step`), also on several replicas.
 
     Args:
         model: a functional, sequential or subclassed `keras.Model`. Its inputs are
@@ -42,8 +42,7 @@ class AuxiliaryModel(keras.Model):
         rnn: name of the recurrent layer, by default the only one; of a `Bidirectional` forward.
         embedding: name of the characters' `keras.layers.Embedding`, by default the only one.
         tokens: key or position of the tokens, where the model has several inputs.
-        auxiliary_weight: float; with 0 the auxiliary losses are used by `pretrain` alone. Of a
-            model made with another weight it may be changed at any time, also by callbacks.
+        auxiliary_weight: float, which callbacks may change; 0 uses them in `pretrain` alone.
         sampling_decay_steps: int, training steps in which the decoders go from true
             tokens to their own outputs; None to feed true tokens always.
         placement_growth_steps: int, training steps in which the placement `"curriculum"`
@@ -142,8 +141,8 @@ class AuxiliaryModel(keras.Model):
         return self.model(inputs, training=training)
 
     def key(self, *components):
-        """The random key of this replica for the given components."""
-        return randomness.replica_key(self.seed, *components)
+        """The random key of the given components, for all replicas."""
+        return randomness.fold_in(self.seed, *components, 0)
 
     def forward(self, inputs, key, training):
         """One pass for all losses, with draws from `key`, `(2,)` int32.
@@ -152,7 +151,7 @@ class AuxiliaryModel(keras.Model):
             `(y_pred, auxiliary)`: None while pretraining; `Losses` per auxiliary loss.
         """
         input_checks.ensure_built(self, inputs)
-        with randomness.KeyScope(key):
+        with randomness.KeyScope(key, input_checks.batch_size(inputs)):
             if not self.active_losses():
                 return self.model(inputs, training=training), []
 
@@ -205,15 +204,17 @@ class AuxiliaryModel(keras.Model):
 
     def losses_of(self, x, y, y_pred, sample_weight, auxiliary):
         """The scalar to differentiate, and every logged loss by name (equations 1 and 2)."""
+        # Replicas log means over their rows, and differentiate their share of the global batch.
+        share = randomness.share_of_batch(input_checks.batch_size(x))
         replicas = self.distribute_strategy.num_replicas_in_sync
-        losses = [normalized_auxiliary_loss(*sums[:2]) for sums in auxiliary]
+        losses = [normalized_auxiliary_loss(*sums[:2]) / (replicas * share) for sums in auxiliary]
         named = {f"{a.name}_loss": loss for a, loss in zip(self.active_losses(), losses)}
         named["auxiliary_loss"] = named["loss"] = sum(losses)
-        if not self.pretraining:  # Keras's loss is a share of what all replicas' together are
+        if not self.pretraining:  # Keras divides by the replicas
             named["supervised_loss"] = replicas * self.compute_loss(x, y, y_pred, sample_weight)
             weighted = self.joint_weight.variable * named["auxiliary_loss"]
             named["loss"] = named["supervised_loss"] + weighted
-        return named["loss"] / replicas, named
+        return share * named["loss"], named
 
     def train_step(self, data):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
@@ -242,10 +243,9 @@ class AuxiliaryModel(keras.Model):
 
     def track(self, x, y, y_pred, sample_weight, named):
         """Updates every metric, losses weighted by batch size, and returns their results."""
-        batch = tf.shape(tf.nest.flatten(x)[0])[0]
         for name, tracker in {"loss": self._loss_tracker, **self.trackers}.items():
             if name in named:
-                tracker.update_state(named[name], sample_weight=batch)
+                tracker.update_state(named[name], sample_weight=input_checks.batch_size(x))
         return self.compute_metrics(x, y, y_pred, sample_weight)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):

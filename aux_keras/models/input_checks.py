@@ -89,7 +89,7 @@ def checked(method, model, arguments, options):
 def ensure_built(model, inputs):
     """Builds a model on first use, outside of the graph that is being traced."""
     if not model.built:
-        with tf.init_scope():
+        with tf.init_scope(), model.distribute_strategy.scope():
             model.build(keras.tree.map_structure(lambda t: tuple(t.shape), inputs))
 
 
@@ -100,7 +100,8 @@ def build_for(model, x):
         x = batch[0] if isinstance(batch, tuple) else batch
     shapes = [tf.TensorShape(getattr(leaf, "shape", None)) for leaf in tf.nest.flatten(x)]
     if not model.built and all(shape.rank for shape in shapes):
-        model.build(tf.nest.pack_sequence_as(x, [(None, *shape[1:]) for shape in shapes]))
+        with model.distribute_strategy.scope():
+            model.build(tf.nest.pack_sequence_as(x, [(None, *shape[1:]) for shape in shapes]))
 
 
 def check_batch(data, expected):
@@ -294,6 +295,11 @@ def split_inputs(inputs):
     if tokens.dtype.is_integer:  # characters, or real tokens that are whole numbers
         tokens = tf.cast(tokens, tf.int32 if tokens.shape.rank == 2 else tf.float32)
     return tokens, valid_lengths(tokens, inputs["lengths"] if isinstance(inputs, dict) else None)
+
+
+def batch_size(inputs):
+    """The number of rows of a model's inputs, int32 scalar."""
+    return tf.shape(tf.nest.flatten(inputs)[0])[0]
 
 
 def as_tensors(inputs):
