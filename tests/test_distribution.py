@@ -31,7 +31,7 @@ def model():
         layers = [keras.Input((9, 1)), keras.layers.Masking(), ak.TruncatedRNN(LSTM(4), 2),
                   ak.layers.DropConnectDense(3, 0.5), keras.layers.Softmax()]
         built = ak.AuxiliaryModel(keras.Sequential(layers), losses, sampling_decay_steps=8)
-    sgd = keras.optimizers.SGD(0.05, momentum=0.9)
+    sgd = keras.optimizers.SGD(0.05, momentum=0.9, global_clipnorm=0.3)
     built.compile(sgd, "sparse_categorical_crossentropy", metrics=["accuracy"])
     return built
 

@@ -13,6 +13,7 @@ from aux_keras.models.joint_weight import JointWeight
 from aux_keras.models.memory_gap import MemoryGap, gaps_of, recall
 from aux_keras.models.pretraining import pretrain
 from aux_keras.models.reconstruct import reconstruct
+from aux_keras.models.replicas import add_gradients
 
 TRAINING, EVALUATION = 0, 1  # first component of a key: draws of the two never coincide
 
@@ -38,7 +39,7 @@ class AuxiliaryModel(keras.Model):
             tokens `(batch, time, features)`, or characters `(batch, time)`, which then go
             through a `keras.layers.Embedding` or a `TruncatedRNN`'s `TokenEmbedding` that the
             decoders share. Masked time steps are left out, wherever they are.
-        auxiliary: list of losses with distinct names; without any, no recurrent layer is needed.
+        auxiliary: list of losses with distinct names; with none no recurrent layer is needed.
         rnn: name of the recurrent layer, by default the only one; of a `Bidirectional` forward.
         embedding: name of the characters' `keras.layers.Embedding`, by default the only one.
         tokens: key or position of the tokens, where the model has several inputs.
@@ -225,9 +226,9 @@ class AuxiliaryModel(keras.Model):
         if not self.optimizer.built:  # for all weights, whatever this phase trains
             with tf.init_scope():
                 self.optimizer.build(self.trainable_variables)
-        gradients = zip(tape.gradient(loss, self.trainable_weights), self.trainable_weights)
-        # What a truncation of 0 or the phase leaves out has no gradient and does not move.
-        self.optimizer.apply_gradients([(g, v) for g, v in gradients if g is not None])
+        gradients = tape.gradient(loss, self.trainable_weights)
+        pairs = add_gradients(self.optimizer, gradients, self.trainable_weights)
+        self.optimizer.apply_gradients(pairs)
         self.training_step.assign_add(1)
         return self.track(x, y, y_pred, sample_weight, named)
 
