@@ -227,8 +227,7 @@ class AuxiliaryModel(keras.Model):
             with tf.init_scope():
                 self.optimizer.build(self.trainable_variables)
         gradients = tape.gradient(loss, self.trainable_weights)
-        pairs = add_gradients(self.optimizer, gradients, self.trainable_weights)
-        self.optimizer.apply_gradients(pairs)
+        self.optimizer.apply_gradients(add_gradients(self, gradients))
         self.training_step.assign_add(1)
         return self.track(x, y, y_pred, sample_weight, named)
 
