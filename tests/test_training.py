@@ -247,6 +247,15 @@ def test_what_killed_runs_leave_is_cleared(copied, no_export):
     assert not list(copied.rglob("unfinished-*"))
 
 
+@pytest.fixture
+def heard():
+    """A shell's background job, and what it starts, ignores ctrl-C: not in these tests."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize("number", signals.CAUGHT, ids=lambda number: number.name)
 def test_a_signal_during_training_loses_no_step(number, finished, tmp_path, monkeypatch, no_export):
     """It comes in the second step of three, in the middle of an epoch or at its end."""
@@ -269,6 +278,7 @@ def test_a_signal_during_training_loses_no_step(number, finished, tmp_path, monk
     assert_same_end(tmp_path, finished[0])
 
 
+@pytest.mark.usefixtures("heard")
 def test_signals_outside_of_steps_and_second_ones_stop_at_once():
     with signals.Signals() as caught:
         with pytest.raises(signals.Interrupted):
