@@ -381,7 +381,7 @@ BAD_PREPROCESSING = {
     "shape": ({**IMAGES, "image_shape": [8, 8]}, "'image_shape': three positive integers"),
     "channels": ({**IMAGES, "image_shape": [8, 8, 3]}, "3 features or characters for a model of 1"),
     "order": ({**IMAGES, "order": [0, 1]}, "'order': None, or a permutation of 64 pixels"),
-    "names": ({**IMAGES, "label_names": ["a", "b"]}, "2 names for 10 classes"),
+    "names": ({**IMAGES, "label_names": ["a", "b"]}, "strings. Received: .* for 10 classes"),
     "upper case": ({**TEXTS, "alphabet": "ACGT"}, "none of them upper case"),
     "length missing": ({"alphabet": "acgt"}, "'max_length': a positive integer"),
 }
@@ -399,14 +399,18 @@ def test_export_command_names_what_it_cannot_read(tmp_path):
     (tmp_path / "model.keras").write_bytes(b"PK but no archive")
     done = command("export", f"--workdir={tmp_path}", f"--output={tmp_path / 'out'}")
     last = done.stderr.splitlines()[-1]
-    assert done.returncode == 1 and last.startswith("export: error: ") and "model.keras" in last
+    assert (
+        done.returncode == 1
+        and last.startswith("aux-keras export: error: ")
+        and "model.keras" in last
+    )
     assert not (tmp_path / "out").exists()
 
 
 def command(module, *arguments, stdin=None):
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONPATH": ROOT}
     return subprocess.run(
-        [sys.executable, "-m", f"aux_keras.serving.{module}", *map(str, arguments)],
+        [sys.executable, "-m", "aux_keras", module, *map(str, arguments)],
         input=stdin, capture_output=True, text=True, env=environment,
     )  # fmt: skip
 
@@ -464,8 +468,8 @@ def test_predict_command_on_texts(tmp_path):
     done = command("predict", option, tmp_path / "binary")
     assert done.returncode == 1 and [
         r.split("\t")[0][-2:] for r in done.stdout.splitlines()[1:]
-    ] == [":3"]
-    for message in (":1: this line is not UTF-8", ":2: there is no text", ":4: this line is not"):
+    ] == [":2", ":3"]
+    for message in (":1: this line is not UTF-8", ":4: this line is not"):
         assert message in done.stderr
     streamed = command("predict", option, "--stream", stdin="a text that goes on and on")
     assert streamed.stdout.splitlines()[-1].startswith("26 characters\t")

@@ -59,11 +59,6 @@ class Endpoints:
                 f"{self.raw.width} features or characters for a model of {width}"
             )
         names = (model.preprocessing or {}).get("label_names") or range(model.classes)
-        if len(names) != model.classes:
-            raise ValueError(
-                "`preprocessing` must have a name for every class in 'label_names'. Received: "
-                f"{len(names)} names for {model.classes} classes"
-            )
         self.names = [str(name) for name in names]
 
     def functions(self):
