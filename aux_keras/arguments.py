@@ -39,7 +39,7 @@ def is_cell(value):
 def state_sizes(cell):
     """Units of each state of a cell, a list of int."""
     return [
-        check_integer("state_size", size, 1, f"units of states (batch, units), of {cell!r}")
+        check_integer("state_size", size, 1, "the units of states (batch, units)")
         for size in keras.tree.flatten(cell.state_size)
     ]
 

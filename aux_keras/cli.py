@@ -8,9 +8,8 @@ from absl import app, logging
 
 from aux_keras import flags, quiet
 from aux_keras.experiments import figures
-from aux_keras.serving import predict
+from aux_keras.serving import FORMATS, predict
 
-FORMATS = ("saved_model", "onnx")
 USAGE = """usage: aux-keras train --flagfile=NAME --workdir=DIR [--FLAG=VALUE ...]
        aux-keras export --workdir=DIR --output=DIR [--format=onnx]
        aux-keras predict --model=DIR [FILE ...]

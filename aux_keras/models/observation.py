@@ -49,17 +49,13 @@ def observe(model, inputs, training, run, ends):
         tokens = read_tokens(model, inputs, sequences, mask)
         embedding = model.token_embedding(characters=tokens.shape.rank == 2)
         reading = Reading(encoder, embedding, tokens, features, lengths)
-        if truncated and not layer.return_sequences:
-            record, result = run(reading, ends, given.first)
-            found.append(result)
-            if model.pretraining:
-                raise Reached
-            if not record:
-                return original(sequences, mask=mask, training=training)
-            return layer.finish(given, record[0], tuple(record))
-        found.append(run(reading, False)[1])
+        one_run = truncated and not layer.return_sequences
+        record, result = run(reading, ends, given.first) if one_run else run(reading, False)
+        found.append(result)
         if model.pretraining:
             raise Reached
+        if record:
+            return layer.finish(given, record[0], tuple(record))
         return original(sequences, mask=mask, training=training)
 
     y_pred = None

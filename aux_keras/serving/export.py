@@ -9,10 +9,8 @@ import zipfile
 import keras
 import tensorflow as tf
 
-from aux_keras.serving import onnx_graph
+from aux_keras.serving import FORMATS, onnx_graph
 from aux_keras.serving.endpoints import Endpoints
-
-FORMATS = ("saved_model", "onnx")
 
 
 def export_model(model, path, format="saved_model"):

@@ -51,7 +51,7 @@ def decode(file, channels, max_pixels):
         if channels != 1:
             return tf.io.decode_image(file, channels, expand_animations=False)
         # TensorFlow makes grey of neither GIF nor BMP nor WebP.
-        return _grey(tf.io.decode_image(file, 3, expand_animations=False))
+        return tf.image.rgb_to_grayscale(tf.io.decode_image(file, 3, expand_animations=False))
 
     image = tf.case(
         [(is_png, lambda: _decode_png(file, channels, header)),
@@ -107,15 +107,12 @@ def _decode_jpeg(file, channels, header):
     else:  # the library makes no grey of the four colours of printers
         image = tf.cond(
             tf.image.extract_jpeg_shape(file)[2] == 4,
-            lambda: _grey(tf.io.decode_jpeg(file, 3)), lambda: tf.io.decode_jpeg(file, 1),
+            lambda: tf.image.rgb_to_grayscale(tf.io.decode_jpeg(file, 3)),
+            lambda: tf.io.decode_jpeg(file, 1),
         )  # fmt: skip
     turns = {0: lambda: image, 1: lambda: image}
     turns |= {number: lambda turn=turn: turn(image) for number, turn in TURNS.items()}
     return tf.switch_case(orientation(header), turns, default=turns[0])
-
-
-def _grey(image):
-    return tf.image.rgb_to_grayscale(image)
 
 
 def orientation(header):

@@ -8,14 +8,13 @@ before it.
 import json
 import os
 import pathlib
-import shutil
 import time
-import uuid
 
 import keras
 import tensorflow as tf
 
 from aux_keras.training import workdir as folder
+from aux_keras.training.signals import Signals
 
 KEPT = 2
 # What TensorFlow raises of a damaged file depends on where it is damaged.
@@ -38,7 +37,7 @@ class StepCheckpoint(keras.callbacks.Callback):
         flagfile: str, the configuration that they belong to.
         rows: list of the run's metrics so far, one dictionary per epoch; `restore` replaces its
             contents by those of the checkpoint.
-        signals: `Signals` of the run, or None.
+        signals: `Signals` of the run.
 
     Attributes:
         step: int, steps of the phase done.
@@ -51,7 +50,7 @@ class StepCheckpoint(keras.callbacks.Callback):
         super().__init__()
         self.directory = pathlib.Path(directory)
         self.every, self.epoch_steps, self.steps = every, epoch_steps, steps
-        self.minutes, self.flagfile, self.signals = minutes, flagfile, signals
+        self.minutes, self.flagfile, self.signals = minutes, flagfile, signals or Signals()
         self.rows = [] if rows is None else rows
         self.step = steps_done(directory)
         self.sums = tf.Variable([], shape=[None], dtype=tf.float32)
@@ -75,7 +74,7 @@ class StepCheckpoint(keras.callbacks.Callback):
         self.saved_at = time.monotonic()
         if self.step:
             _restore(self.checkpoint, self.directory, self.step)
-            self.rows[:] = read_record(self.directory)["metrics"]
+            self.rows[:] = json.loads(self.record.numpy())["metrics"]
 
     def on_train_batch_end(self, batch, logs=None):
         # Metrics come into being in the first step, so what is carried over is added after it.
@@ -86,7 +85,7 @@ class StepCheckpoint(keras.callbacks.Callback):
         if self.step % self.epoch_steps == 0 or self.step == self.steps:
             return  # the epoch's end saves
         late = time.monotonic() - self.saved_at >= 60 * self.minutes
-        asked = self.signals is not None and self.signals.received is not None
+        asked = self.signals.received is not None
         if self.step % self.every == 0 or late or asked:
             self.sums.assign([variable.numpy() for variable in self._running()])
             self.save()
@@ -96,7 +95,7 @@ class StepCheckpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self.save()
-        if self.signals is not None and self.signals.received is not None:
+        if self.signals.received is not None:
             self.signals.stop()
 
     def _running(self):
@@ -106,15 +105,14 @@ class StepCheckpoint(keras.callbacks.Callback):
     def save(self):
         """Writes a checkpoint of this step and removes all but the last."""
         self.record.assign(json.dumps({"flagfile": self.flagfile, "metrics": self.rows}))
-        unfinished = self.directory / f"unfinished-{uuid.uuid4().hex}"
+        path = self.directory / f"ckpt-{self.step}"
         try:
-            self.checkpoint.write(str(unfinished / "ckpt"))
-            for file in unfinished.iterdir():
-                folder.flush(file)
-            _remove(self.directory / f"ckpt-{self.step}")  # of a run that was stopped here before
-            os.replace(unfinished, self.directory / f"ckpt-{self.step}")
+            with folder.replacing(path) as temporary:
+                self.checkpoint.write(str(temporary / "ckpt"))
+                for file in temporary.iterdir():
+                    folder.flush(file)
+                _remove(path)  # of a run that was stopped here before
         except (tf.errors.OpError, OSError) as error:
-            shutil.rmtree(unfinished, ignore_errors=True)
             raise OSError(
                 f"A checkpoint cannot be written to `workdir`, {self.directory}: "
                 f"{_first_line(error)}"
@@ -133,9 +131,9 @@ def _steps(directory):
 def _remove(path):
     """Removes a checkpoint, if it is there, in such a way that no part of it looks like one."""
     if path.exists():
-        doomed = path.with_name(f"unfinished-{uuid.uuid4().hex}")
+        doomed = folder.unfinished(path)
         os.replace(path, doomed)
-        shutil.rmtree(doomed)
+        folder.remove(doomed)
 
 
 def steps_done(directory):

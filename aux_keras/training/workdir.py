@@ -29,13 +29,23 @@ GLOB = "*?[]\\"
 @contextlib.contextmanager
 def replacing(path):
     """A temporary path beside `path` that takes its place if the block succeeds."""
-    path = pathlib.Path(path)
-    temporary = path.with_name(f"unfinished-{uuid.uuid4().hex}{path.suffix}")
+    temporary = unfinished(path)
     try:
         yield temporary
         os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        remove(temporary)
+
+
+def unfinished(path):
+    """A new name beside `path` of what is being written or removed; `create` clears such names."""
+    path = pathlib.Path(path)
+    return path.with_name(f"unfinished-{uuid.uuid4().hex}{path.suffix}")
+
+
+def remove(path):
+    """Removes a file or a folder, if it is there."""
+    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def write_text(path, text):
@@ -125,7 +135,7 @@ def create(workdir, config):
     """
     check(config)
     for path in [*workdir.glob("unfinished-*"), *workdir.glob("checkpoints/*/unfinished-*")]:
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        remove(path)
     if not (workdir / CONFIG).exists():
         try:
             write_text(workdir / CONFIG, config.flagfile())
@@ -170,12 +180,6 @@ def check_space(workdir, needed):
 def json_number(value):
     """A number as a float, None if it is not finite."""
     return float(value) if math.isfinite(value) else None
-
-
-def read_metrics(workdir):
-    """Rows of `metrics.jsonl`, a list of dictionaries."""
-    path = pathlib.Path(workdir) / METRICS
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def write_metrics(workdir, rows):
