@@ -8,12 +8,12 @@ from aux_keras.arguments import check_integer, revive
 from aux_keras.losses.objective import normalized_auxiliary_loss
 from aux_keras.losses.reconstruction import Reconstruction
 from aux_keras.losses.scheduled_sampling import teacher_probability
-from aux_keras.models import input_checks, loss_runs, observation
+from aux_keras.models import input_checks, logs, loss_runs, observation
 from aux_keras.models.joint_weight import JointWeight
 from aux_keras.models.memory_gap import MemoryGap, gaps_of, recall
 from aux_keras.models.pretraining import pretrain
 from aux_keras.models.reconstruct import reconstruct
-from aux_keras.models.replicas import add_gradients
+from aux_keras.models.replicas import add_gradients, symbolic_build
 
 TRAINING, EVALUATION = 0, 1  # first component of a key: draws of the two never coincide
 
@@ -208,7 +208,8 @@ class AuxiliaryModel(keras.Model):
         # Replicas log means over their rows, and differentiate their share of the global batch.
         share = randomness.share_of_batch(input_checks.batch_size(x))
         replicas = self.distribute_strategy.num_replicas_in_sync
-        losses = [normalized_auxiliary_loss(*sums[:2]) / (replicas * share) for sums in auxiliary]
+        losses = [normalized_auxiliary_loss(*sums[:2]) for sums in auxiliary]
+        losses = [tf.math.divide_no_nan(loss, replicas * share) for loss in losses]
         named = {f"{a.name}_loss": loss for a, loss in zip(self.active_losses(), losses)}
         named["auxiliary_loss"] = named["loss"] = sum(losses)
         if not self.pretraining:  # Keras divides by the replicas
@@ -229,24 +230,14 @@ class AuxiliaryModel(keras.Model):
         gradients = tape.gradient(loss, self.trainable_weights)
         self.optimizer.apply_gradients(add_gradients(self, gradients))
         self.training_step.assign_add(1)
-        return self.track(x, y, y_pred, sample_weight, named)
+        return logs.track(self, (x, y, sample_weight), y_pred, named)
 
     def test_step(self, data):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         y_pred, auxiliary = self.forward(x, self.key(EVALUATION), False)
         _, named = self.losses_of(x, y, y_pred, sample_weight, auxiliary)
-        logs = self.track(x, y, y_pred, sample_weight, named)
-        for tracker, losses in zip(self.gap_trackers, auxiliary):
-            tracker.update_state(*losses.gaps)
-            logs.update(tracker.result())
-        return logs
-
-    def track(self, x, y, y_pred, sample_weight, named):
-        """Updates every metric, losses weighted by batch size, and returns their results."""
-        for name, tracker in {"loss": self._loss_tracker, **self.trackers}.items():
-            if name in named:
-                tracker.update_state(named[name], sample_weight=input_checks.batch_size(x))
-        return self.compute_metrics(x, y, y_pred, sample_weight)
+        gaps = [sums.gaps for sums in auxiliary]
+        return logs.track(self, (x, y, sample_weight), y_pred, named, gaps)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         """As `keras.Model.compute_metrics`; there is nothing to compare while pretraining."""
@@ -290,6 +281,8 @@ class AuxiliaryModel(keras.Model):
     train_on_batch = input_checks.checked_method("train_on_batch")
     test_on_batch = input_checks.checked_method("test_on_batch")
     predict_on_batch = input_checks.checked_method("predict_on_batch")
+    _maybe_symbolic_build = symbolic_build
+    _get_metrics_result_or_logs = logs.of_all_replicas
 
     def pretrain(self, x, y=None, *, optimizer=None, **fit_arguments):
         """Phase 1 (section 3.3): trains on the auxiliary losses alone, without labels.

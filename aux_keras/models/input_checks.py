@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from aux_keras.models.replicas import share_batches
 from aux_keras.padding import valid_lengths
 
 NOT_FINITE = "`tokens` must be finite in float32. Received: NaN, infinity or more in the input"
@@ -83,6 +84,9 @@ def checked(method, model, arguments, options):
         given["validation_data"] = tuple(check_batch(parts, expected).values())
     elif validation is not None:
         given["validation_data"] = check_batch({"x": validation}, expected)["x"]
+    if method in ("fit", "evaluate", "predict"):
+        for name in {"x", "validation_data"} & set(given):
+            given[name] = share_batches(model.distribute_strategy, given[name])
     return given
 
 

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from aux_keras import randomness
 from aux_keras.losses.objective import segment_loss
+from aux_keras.models.replicas import roll_rows
 from aux_keras.scan.rows import map_rows
 from aux_keras.scan.windows import states_at
 
@@ -59,7 +60,7 @@ def recall(reading, tasks, key, growth, blocks=None):
         task.draw_recall(reading.lengths, randomness.fold_in(key, i), growth)
         for i, task in enumerate(tasks, start=1)
     ]
-    others = [tf.roll(part, 1, axis=0) for part in (reading.features, reading.lengths)]
+    others = [roll_rows(part) for part in (reading.features, reading.lengths)]
 
     def run(tokens, features, lengths, draws, other_features, other_lengths):
         counts = [task.recall_window(d)[0] for task, d in zip(tasks, draws)]
@@ -92,7 +93,8 @@ def sequence_gaps(own, other, lengths):
     """
     tokens = tf.cast(tf.reduce_sum(lengths, axis=1), tf.float32)
     gaps = tf.math.divide_no_nan(tf.reduce_sum(other - own, axis=1), tokens)
-    counted = tf.logical_and(tokens > 0, tf.shape(lengths)[0] > 1)
+    total, _ = randomness.global_rows(tf.shape(lengths)[0]) or (tf.shape(lengths)[0], 0)
+    counted = tf.logical_and(tokens > 0, total > 1)
     return gaps, tf.cast(counted, tf.float32)
 
 

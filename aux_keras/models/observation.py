@@ -1,6 +1,9 @@
 """What goes into a recurrent layer inside a model, seen while the model runs."""
 
 import contextlib
+import functools
+import threading
+import weakref
 
 import keras
 import tensorflow as tf
@@ -11,6 +14,8 @@ from aux_keras.models import input_checks
 from aux_keras.models.memory_gap import Reading
 from aux_keras.padding import valid_steps
 from aux_keras.scan.recurrence import make_recurrence
+
+CALLS = weakref.WeakKeyDictionary()  # calls of patched layers, by thread
 
 
 class Reached(BaseException):  # as an exception Keras would add its notes
@@ -99,13 +104,22 @@ def read_tokens(model, inputs, sequences, mask):
 
 @contextlib.contextmanager
 def patched(layer, call):
-    """Gives a layer another `call` inside the block, a function of its own and its arguments."""
-    original = layer.call
-    layer.call = lambda *arguments, **options: call(original, *arguments, **options)
+    """Gives a layer another `call` inside the block, a function of its own and its arguments.
+
+    Replicas are traced in threads that take turns: each has the one that it has given.
+    """
+    original, thread = type(layer).call.__get__(layer), threading.get_ident()
+    calls = CALLS.setdefault(layer, {})
+    calls[thread] = functools.partial(call, original)
+    layer.call = lambda *arguments, **options: calls.get(threading.get_ident(), original)(
+        *arguments, **options
+    )
     try:
         yield
     finally:
-        del layer.call  # the class's own is there again
+        del calls[thread]
+        if not calls:
+            del layer.call  # the class's own is there again
 
 
 def pick(inputs, key):

@@ -1,6 +1,70 @@
-"""Gradients of several replicas of a `tf.distribute` strategy."""
+"""Replicas of a `tf.distribute` strategy: their rows of a batch, their gradients."""
 
+import keras
 import tensorflow as tf
+
+from aux_keras import randomness
+
+
+def worker_count(strategy):
+    """The number of processes that train together."""
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return 1
+    jobs = strategy.cluster_resolver.cluster_spec().as_dict()
+    return max(1, sum(len(jobs.get(name, ())) for name in ("chief", "worker")))
+
+
+def share_batches(strategy, data):
+    """Data of which every replica of every worker gets its rows.
+
+    Rows go to replicas in order, as evenly as it goes, so that no example is left out and none is
+    read twice. TensorFlow's own sharding gives rows of other batches to each worker.
+
+    Args:
+        strategy: of several workers; with one the data is returned as it is, for Keras to share.
+        data: `tf.data.Dataset` of batches of all workers, in the same order on each.
+
+    Raises:
+        ValueError: if several workers are given anything else.
+    """
+    if data is None or worker_count(strategy) == 1:
+        return data
+    if not isinstance(data, tf.data.Dataset):
+        raise ValueError(
+            "With several workers give a `tf.data.Dataset` of batches, the same on every worker. "
+            f"Received: {type(data).__name__}"
+        )
+
+    def own(context):
+        replicas = context.num_replicas_in_sync // context.num_input_pipelines
+        first = context.input_pipeline_id * replicas
+
+        def rows(*batch):
+            size = tf.shape(tf.nest.flatten(batch)[0], tf.int64)[0]
+
+            def part(number):
+                start, end = (size * n // context.num_replicas_in_sync for n in (number, number + 1))
+                taken = tf.nest.map_structure(lambda t: t[start:end], batch)
+                return taken if len(taken) > 1 else taken[0]
+
+            return tf.data.Dataset.range(first, first + replicas).map(part)
+
+        shared = data.flat_map(rows)
+        if (count := data.cardinality()) >= 0:  # known
+            shared = shared.apply(tf.data.experimental.assert_cardinality(count * replicas))
+        return shared.prefetch(tf.data.AUTOTUNE)
+
+    return strategy.distribute_datasets_from_function(own)
+
+
+def roll_rows(tensor):
+    """The rows of a batch, of all replicas together, rolled by one: each gets the one before it."""
+    rows = randomness.global_rows(tf.shape(tensor)[0])
+    if rows is None:
+        return tf.roll(tensor, 1, axis=0)
+    total, offset = rows
+    everything = tf.distribute.get_replica_context().all_gather(tensor, axis=0)
+    return tf.gather(everything, (tf.range(tf.shape(tensor)[0]) + offset - 1) % total)
 
 
 def add_gradients(model, gradients):
@@ -24,3 +88,15 @@ def add_gradients(model, gradients):
     inner._all_reduce_sum_gradients = list
     parts, variables = zip(*pairs)
     return list(zip(context.all_reduce("sum", list(parts)), variables))
+
+
+def symbolic_build(model, iterator=None, data_batch=None):
+    """As `keras.Model._maybe_symbolic_build`, which cannot take batches of several workers."""
+    strategy = model.distribute_strategy
+    if iterator is not None and worker_count(strategy) > 1:
+        _, _, batches = next(iter(iterator))
+        data_batch, iterator = next(batches), None
+        data_batch = keras.tree.map_structure(
+            lambda part: strategy.experimental_local_results(part)[0], data_batch
+        )
+    keras.Model._maybe_symbolic_build(model, iterator, data_batch)

@@ -1,0 +1,40 @@
+"""What a model logs: losses by name, metrics, memory gaps."""
+
+import tensorflow as tf
+
+from aux_keras.models import input_checks
+from aux_keras.models.replicas import worker_count
+
+
+def track(model, data, y_pred, named, gaps=()):
+    """Updates every metric of an `AuxiliaryModel` and returns their results by name.
+
+    Args:
+        model: the model.
+        data: `(x, y, sample_weight)` of a batch.
+        y_pred: what it predicts.
+        named: dict of losses, weighted by batch size.
+        gaps: `sequence_gaps` per auxiliary loss.
+    """
+    for name, tracker in {"loss": model._loss_tracker, **model.trackers}.items():
+        if name in named:
+            tracker.update_state(named[name], sample_weight=input_checks.batch_size(data[0]))
+    logs = dict(model.compute_metrics(data[0], data[1], y_pred, data[2]))
+    for tracker, sums in zip(model.gap_trackers, gaps):
+        tracker.update_state(*sums)
+        logs.update(tracker.result())
+    if worker_count(model.distribute_strategy) == 1:
+        return logs
+    return {name: tf.reshape(value, [1]) for name, value in logs.items()}  # Keras has no scalars
+
+
+def of_all_replicas(model, logs):
+    """As `keras.Model._get_metrics_result_or_logs`: results over all replicas.
+
+    Keras has the last step's, means of what each replica has, if there is anything else among
+    them than `get_metrics_result` has.
+    """
+    results = model.get_metrics_result()
+    for tracker in model.gap_trackers:
+        results.update(tracker.result())
+    return {name: results.get(name, value) for name, value in logs.items()}
