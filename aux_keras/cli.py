@@ -1,14 +1,16 @@
 """The command `aux-keras`: train, export, predict, figures. `train.py` is the first of them."""
 
 import argparse
+import os
 import signal
 import sys
 
 from absl import app, logging
 
-from aux_keras import flags, quiet
+from aux_keras import flags, local_workers, quiet
 from aux_keras.experiments import figures
 from aux_keras.serving import FORMATS, predict
+from aux_keras.training.addresses import addresses
 
 USAGE = """usage: aux-keras train --flagfile=NAME --workdir=DIR [--FLAG=VALUE ...]
        aux-keras export --workdir=DIR --output=DIR [--format=onnx]
@@ -65,6 +67,10 @@ def run(program, rest):
         if folder.finished(workdir):
             print(f"This run is finished: {workdir / folder.RESULT}")
             return
+        if experiment.local_workers:
+            sys.exit(local_workers.launch(experiment))
+        if experiment.strategy == "multi_worker":
+            addresses(os.environ)
         quiet.import_tensorflow()  # last, so that the answers above need not wait for it
         from aux_keras.training import loop
 

@@ -10,7 +10,10 @@ import math
 
 FULL = "full"
 # Where a run happens and what it writes when, not what it computes:
-PLACES = ("workdir", "data_dir", "download", "checkpoint_steps", "checkpoint_minutes")
+PLACES = (
+    "workdir", "data_dir", "download", "checkpoint_steps", "checkpoint_minutes", "strategy",
+    "worker_timeout", "local_workers",
+)  # fmt: skip
 
 
 def _field(default, help, choices=None, least=None):
@@ -144,6 +147,14 @@ class ExperimentConfig:
     memory_gap: bool = _field(True, "log the memory gap of every auxiliary loss at evaluations")
     checkpoint_steps: int = _field(200, "steps between checkpoints", least=1)
     checkpoint_minutes: float = _field(10.0, "the most minutes between checkpoints", least=0)
+    strategy: str = _field(
+        "one", "where it runs: one device, all GPUs of this machine, or the workers of $TF_CONFIG",
+        choices=("one", "mirrored", "multi_worker"),
+    )  # fmt: skip
+    worker_timeout: float = _field(300.0, "the most seconds to wait for other workers", least=1)
+    local_workers: int = _field(
+        0, "start so many workers on this machine, to try strategy=multi_worker", least=0
+    )
     seed: int = _field(0, "seed of weights, data order and all draws", least=0)
     workdir: str | None = _field(None, "folder of the run")
 

@@ -109,7 +109,7 @@ class AuxiliaryModel(keras.Model):
     @property
     def auxiliary_weight(self):
         """The weight of the auxiliary losses."""
-        return float(self.joint_weight.variable)
+        return float(self.joint_weight.variable.numpy())
 
     @auxiliary_weight.setter
     def auxiliary_weight(self, value):

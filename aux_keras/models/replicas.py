@@ -63,8 +63,11 @@ def roll_rows(tensor):
     if rows is None:
         return tf.roll(tensor, 1, axis=0)
     total, offset = rows
-    everything = tf.distribute.get_replica_context().all_gather(tensor, axis=0)
-    return tf.gather(everything, (tf.range(tf.shape(tensor)[0]) + offset - 1) % total)
+    ours = tf.range(tf.shape(tensor)[0]) + offset
+    shape = tf.concat([total[None], tf.shape(tensor)[1:]], 0)
+    everything = tf.scatter_nd(ours[:, None], tensor, shape)  # `all_gather` wants a device of its own
+    everything = tf.distribute.get_replica_context().all_reduce("sum", everything)
+    return tf.ensure_shape(tf.gather(everything, (ours - 1) % total), tensor.shape)
 
 
 def add_gradients(model, gradients):
@@ -91,12 +94,15 @@ def add_gradients(model, gradients):
 
 
 def symbolic_build(model, iterator=None, data_batch=None):
-    """As `keras.Model._maybe_symbolic_build`, which cannot take batches of several workers."""
-    strategy = model.distribute_strategy
-    if iterator is not None and worker_count(strategy) > 1:
-        _, _, batches = next(iter(iterator))
-        data_batch, iterator = next(batches), None
-        data_batch = keras.tree.map_structure(
-            lambda part: strategy.experimental_local_results(part)[0], data_batch
+    """As `keras.Model._maybe_symbolic_build`, by the shapes of batches and not by a batch.
+
+    Keras cannot take one of several workers. And the first batch would have to be read, after which
+    a shuffled dataset comes in another order than in one process.
+    """
+    dataset = getattr(iterator, "_distributed_dataset", None)
+    if dataset is not None:
+        data_batch = tf.nest.map_structure(
+            lambda spec: getattr(spec, "_value_specs", [spec])[0], dataset.element_spec
         )
+        iterator = None
     keras.Model._maybe_symbolic_build(model, iterator, data_batch)

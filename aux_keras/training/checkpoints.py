@@ -14,6 +14,7 @@ import keras
 import tensorflow as tf
 
 from aux_keras.training import workdir as folder
+from aux_keras.training.cluster import Workers
 from aux_keras.training.signals import Signals
 
 KEPT = 2
@@ -38,6 +39,8 @@ class StepCheckpoint(keras.callbacks.Callback):
         rows: list of the run's metrics so far, one dictionary per epoch; `restore` replaces its
             contents by those of the checkpoint.
         signals: `Signals` of the run.
+        workers: `Workers` of the run, which save and stop at the same step.
+        source: folder that all workers read checkpoints from, by default `directory`.
 
     Attributes:
         step: int, steps of the phase done.
@@ -45,14 +48,15 @@ class StepCheckpoint(keras.callbacks.Callback):
 
     def __init__(
         self, directory, every, epoch_steps, steps, minutes=float("inf"), flagfile="", rows=None,
-        signals=None,
+        signals=None, workers=None, source=None,
     ):  # fmt: skip
         super().__init__()
-        self.directory = pathlib.Path(directory)
+        self.directory, self.source = pathlib.Path(directory), pathlib.Path(source or directory)
         self.every, self.epoch_steps, self.steps = every, epoch_steps, steps
         self.minutes, self.flagfile, self.signals = minutes, flagfile, signals or Signals()
+        self.workers = workers or Workers(tf.distribute.get_strategy())
         self.rows = [] if rows is None else rows
-        self.step = steps_done(directory)
+        self.step = int(self.workers.of_chief(str(steps_done(self.source))))
         self.sums = tf.Variable([], shape=[None], dtype=tf.float32)
         self.record = tf.Variable("", dtype=tf.string)
         self.checkpoint = None
@@ -73,19 +77,25 @@ class StepCheckpoint(keras.callbacks.Callback):
         )
         self.saved_at = time.monotonic()
         if self.step:
-            _restore(self.checkpoint, self.directory, self.step)
-            self.rows[:] = json.loads(self.record.numpy())["metrics"]
+            _restore(self.checkpoint, self.source, self.step)
+            record = json.loads(self.record.numpy())
+            self.rows[:] = record["metrics"]
+            if record["workers"] != self.workers.count:
+                print(
+                    f"The checkpoint after {self.step} steps was written by {record['workers']} "
+                    f"workers; {self.workers.count} go on from it"
+                )
 
     def on_train_batch_end(self, batch, logs=None):
         # Metrics come into being in the first step, so what is carried over is added after it.
         for variable, value in zip(self._running(), self.sums.numpy()):
-            variable.assign_add(value)
+            variable.assign(variable.numpy() + value)  # replicas have no `assign_add` out of a step
         self.sums.assign([])
         self.step += 1
         if self.step % self.epoch_steps == 0 or self.step == self.steps:
             return  # the epoch's end saves
         late = time.monotonic() - self.saved_at >= 60 * self.minutes
-        asked = self.signals.received is not None
+        asked, late = self.workers.any(self.signals.received is not None, late)
         if self.step % self.every == 0 or late or asked:
             self.sums.assign([variable.numpy() for variable in self._running()])
             self.save()
@@ -95,7 +105,7 @@ class StepCheckpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self.save()
-        if self.signals.received is not None:
+        if any(self.workers.any(self.signals.received is not None)):
             self.signals.stop()
 
     def _running(self):
@@ -104,7 +114,8 @@ class StepCheckpoint(keras.callbacks.Callback):
 
     def save(self):
         """Writes a checkpoint of this step and removes all but the last."""
-        self.record.assign(json.dumps({"flagfile": self.flagfile, "metrics": self.rows}))
+        record = {"flagfile": self.flagfile, "metrics": self.rows, "workers": self.workers.count}
+        self.record.assign(json.dumps(record))
         path = self.directory / f"ckpt-{self.step}"
         try:
             with folder.replacing(path) as temporary:

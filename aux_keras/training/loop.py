@@ -18,7 +18,7 @@ from aux_keras.data import tasks
 from aux_keras.models import factory, input_checks
 from aux_keras.models.memory_profile import memory_profile
 from aux_keras.serving.export import export_model
-from aux_keras.training import callbacks, checkpoints, schedules
+from aux_keras.training import callbacks, checkpoints, cluster, schedules
 from aux_keras.training import workdir as folder
 from aux_keras.training.signals import Signals
 
@@ -57,32 +57,44 @@ def run(config):
     workdir = folder.check(config)
     if result := folder.finished(workdir):
         return result
-    options = {name: getattr(config, name) for name in DATA_OPTIONS}
-    task = tasks.load(config.task, config.seed, bucket_lengths=config.buckets(), **options)
-    for note in task.notes:
-        print(note)
-    keras.utils.set_random_seed(config.seed)
-    model = factory.build(
-        config, task.time, task.features, task.classes, task.vocabulary, task.preprocessing()
-    )
-    if config.pretrained is not None:
-        load_pretrained(model, config)
+    with cluster.workers(config) as workers:
+        options = {name: getattr(config, name) for name in DATA_OPTIONS}
+        task = tasks.load(config.task, config.seed, bucket_lengths=config.buckets(), **options)
+        for note in task.notes:
+            print(note)
+        keras.utils.set_random_seed(config.seed)
+        with workers.strategy.scope():
+            model = factory.build(
+                config, task.time, task.features, task.classes, task.vocabulary,
+                task.preprocessing(),
+            )  # fmt: skip
+        if config.pretrained is not None:
+            load_pretrained(model, config)
+        return run_phases(model, task, config, workdir, workers)
+
+
+def run_phases(model, task, config, workdir, workers):
+    """Runs what is not done yet of the phases, and the evaluation."""
     all_phases = phases(config, task, model)
     try:
-        with folder.locked(workdir), Signals() as signals:
+        with workers.place(workdir) as place, Signals() as signals:
             directories = {p.name: workdir / "checkpoints" / p.name for p in all_phases}
             for directory in directories.values():
                 if record := checkpoints.read_record(directory):
                     folder.check_owner(directory, config, record["flagfile"])
-            folder.create(workdir, config)
-            folder.check_space(workdir, space(model))
+            folder.create(place, config)
+            folder.check_space(place, space(model))
             rows = []
             for index, phase in enumerate(all_phases):
                 later = [directories[p.name] for p in all_phases[index + 1 :]]
                 if not any(checkpoints.steps_done(directory) for directory in later):
-                    run_phase(model, task, config, phase, workdir, rows, signals)
-            return finish(model, task, config, workdir, rows)
+                    run_phase(model, task, config, phase, place, directories, rows, signals, workers)
+            result = finish(model, task, config, place, rows)
+            workers.sum([0])  # none leaves before the others are done
+            return result
     except tf.errors.OpError as error:
+        if workers.lost(error):
+            raise
         raise ValueError(input_checks.reason(error)) from error  # what the data pipeline found
 
 
@@ -114,30 +126,32 @@ def phases(config, task, model):
     return found
 
 
-def run_phase(model, task, config, phase, workdir, rows, signals):
+def run_phase(model, task, config, phase, place, directories, rows, signals, workers):
     """Runs a phase from its latest checkpoint, or from the end of the pretraining."""
     checkpoint = checkpoints.StepCheckpoint(
-        workdir / "checkpoints" / phase.name, config.checkpoint_steps, phase.epoch_steps,
-        phase.steps, config.checkpoint_minutes, config.flagfile(), rows, signals,
+        place / "checkpoints" / phase.name, config.checkpoint_steps, phase.epoch_steps,
+        phase.steps, config.checkpoint_minutes, config.flagfile(), rows, signals, workers,
+        directories[phase.name],
     )  # fmt: skip
-    pretraining = workdir / "checkpoints" / "pretrain"
-    if phase.name == "train" and checkpoint.step == 0 and checkpoints.steps_done(pretraining):
+    pretraining = directories.get("pretrain")
+    if phase.name == "train" and checkpoint.step == 0 and pretraining:
         checkpoints.restore_model(model, pretraining)
         rows[:] = checkpoints.read_record(pretraining)["metrics"]
-    optimizer = schedules.make_optimizer(
-        config.optimizer, config.learning_rate, phase.halve_steps, config.warmup_steps,
-        config.clip_norm, config.rmsprop_epsilon,
-    )  # fmt: skip
-    model.compile(
-        optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"],
-        jit_compile=config.jit_compile,
-    )  # fmt: skip
-    checkpoint.restore(model)  # here, as there may be no step left to train
+    with workers.strategy.scope():
+        optimizer = schedules.make_optimizer(
+            config.optimizer, config.learning_rate, phase.halve_steps, config.warmup_steps,
+            config.clip_norm, config.rmsprop_epsilon,
+        )  # fmt: skip
+        model.compile(
+            optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"],
+            jit_compile=config.jit_compile,
+        )  # fmt: skip
+        checkpoint.restore(model)  # here, as there may be no step left to train
     watchers = [
         callbacks.StopAtNonFiniteLoss(phase.name, checkpoint),
-        callbacks.MetricsLog(workdir, phase.name, checkpoint),  # before the checkpoint it counts on
+        callbacks.MetricsLog(place, phase.name, checkpoint),  # before the checkpoint it counts on
         checkpoint,
-        keras.callbacks.TensorBoard(workdir / "tensorboard" / phase.name, write_graph=False),
+        keras.callbacks.TensorBoard(place / "tensorboard" / phase.name, write_graph=False),
     ]
     split = "test" if config.validate_on_test else "validation"
     validation = task.evaluation(split) if task.sizes[split] else None
@@ -155,6 +169,7 @@ def run_phase(model, task, config, phase, workdir, rows, signals):
                 model.pretrain(dataset, optimizer=model.optimizer, **arguments)
             else:
                 model.fit(dataset, **arguments)
+    workers.sum([0])  # until the chief's last checkpoint is there
     if phase.name == "pretrain" and config.memory_gap:
         tell_memory(model, task)
 
@@ -204,18 +219,18 @@ def span(step, phase):
     return {"initial_epoch": epoch, "epochs": epoch + 1, "steps_per_epoch": rest}
 
 
-def finish(model, task, config, workdir, rows):
+def finish(model, task, config, place, rows):
     """Evaluates on the test split, saves the model and writes `result.json`, in this order."""
     began = time.perf_counter()
     results = model.evaluate(task.evaluation("test"), return_dict=True, verbose=0)
     try:
-        with folder.replacing(workdir / folder.MODEL) as temporary:
+        with folder.replacing(place / folder.MODEL) as temporary:
             model.save(temporary)
-        shutil.rmtree(workdir / folder.SAVED_MODEL, ignore_errors=True)  # of a run that was killed
-        export_model(model, workdir / folder.SAVED_MODEL)
+        shutil.rmtree(place / folder.SAVED_MODEL, ignore_errors=True)  # of a run that was killed
+        export_model(model, place / folder.SAVED_MODEL)
     except (OSError, tf.errors.OpError) as error:
         raise OSError(
-            f"The trained model cannot be written to `workdir`, {workdir}: {error}. Its "
+            f"The trained model cannot be written to `workdir`, {place}: {error}. Its "
             "checkpoints are kept: make room and rerun the same command"
         ) from error
     trained = [row for row in rows if row["phase"] == "train"]
@@ -247,6 +262,6 @@ def finish(model, task, config, workdir, rows):
             "python": platform.python_version(),
         },
     }  # fmt: skip
-    folder.write_text(workdir / folder.RESULT, json.dumps(result, indent=2, allow_nan=False) + "\n")
+    folder.write_text(place / folder.RESULT, json.dumps(result, indent=2, allow_nan=False) + "\n")
     print(f"Test accuracy: {result['test_accuracy']:.4f}", file=sys.stdout)
     return result

@@ -59,5 +59,5 @@ class Signals:
             self.stop()
 
     def stop(self):
-        """Raises `Interrupted`."""
-        raise Interrupted(self.received)
+        """Raises `Interrupted`; another worker may have got the signal."""
+        raise Interrupted(self.received or signal.SIGTERM)

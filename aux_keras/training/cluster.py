@@ -1,0 +1,204 @@
+"""Where a run happens: one device, all GPUs of a machine, or workers on several machines.
+
+Every worker is a process with the same command. The chief among them has the workdir; the others
+write what they have to write into a folder that is removed. What they decide, such as to write a
+checkpoint and stop, they decide together.
+"""
+
+import contextlib
+import os
+import pathlib
+import socket
+import sys
+import tempfile
+import threading
+
+import tensorflow as tf
+
+import aux_keras
+from aux_keras.training import workdir as folder
+from aux_keras.training.addresses import addresses
+
+LOST = (
+    tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError, tf.errors.InternalError, tf.errors.FailedPreconditionError,
+)  # fmt: skip
+
+
+class Workers:
+    """The workers of a run, of which this process is one.
+
+    Args:
+        strategy: `tf.distribute.Strategy`.
+        count: int, how many workers there are.
+        index: int, number of this one; the chief is 0.
+    """
+
+    def __init__(self, strategy, count=1, index=0):
+        self.strategy, self.count, self.index = strategy, count, index
+        self._sum = tf.function(self._sum_over_replicas)
+
+    @property
+    def chief(self):
+        return self.index == 0
+
+    def sum(self, values):
+        """The sums over all workers of a list of integers."""
+        if self.count == 1:
+            return [int(value) for value in values]
+        return [int(value) for value in self._sum(tf.constant(values, tf.int64))]
+
+    def _sum_over_replicas(self, values):
+        strategy = self.strategy
+        total = strategy.reduce("SUM", strategy.run(tf.identity, [values]), axis=None)
+        return total * self.count // strategy.num_replicas_in_sync
+
+    def lost(self, error):
+        """Whether an error may come from the end of another worker."""
+        return self.count > 1 and isinstance(error, LOST)
+
+    def any(self, *conditions):
+        """Whether each condition holds on any worker."""
+        return [bool(total) for total in self.sum([bool(c) for c in conditions])]
+
+    def of_chief(self, text):
+        """The chief's text, on every worker."""
+        data = text.encode() if self.chief else b""
+        (size,) = self.sum([len(data)])
+        return bytes(self.sum([*data, *[0] * (size - len(data))])).decode()
+
+    def agree(self, config):
+        """Raises a `ValueError` unless all workers have the same flags, code and versions."""
+        versions = f"aux_keras {aux_keras.__version__}, TensorFlow {tf.__version__}"
+        text, theirs = self.of_chief(config.flagfile()), self.of_chief(versions)
+        chiefs, ours = config.differences(text)
+        different = bool(chiefs or ours or theirs != versions)
+        if not any(self.any(different)):
+            return
+        if not different:
+            raise ValueError("Workers differ in flags or versions; another one says in which")
+        raise ValueError(
+            f"Worker {self.index} must be started with the flags and versions of the chief. The "
+            f"chief has {' '.join([*chiefs, theirs])}; received: {' '.join([*ours, versions])}"
+        )
+
+    @contextlib.contextmanager
+    def place(self, workdir):
+        """The folder that this worker writes into: of the chief the workdir, locked.
+
+        Raises:
+            OSError: if it cannot be written, or not all workers see it.
+        """
+        stack, problem = contextlib.ExitStack(), None
+        with stack:
+            try:
+                path = workdir
+                if self.chief:
+                    stack.enter_context(folder.locked(workdir))
+                else:
+                    path = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            except OSError as error:
+                problem = error
+            if any(self.any(problem)):
+                raise problem or OSError("The chief cannot use `workdir`, see its message")
+            self.check_shared(workdir)
+            yield path
+
+    def check_shared(self, workdir):
+        """Raises an `OSError` unless all workers see what the chief writes."""
+        name = self.of_chief(folder.unfinished(workdir / "shared").name)
+        if self.chief:
+            (workdir / name).touch()
+        self.sum([0])  # until it is there
+        missing = not (workdir / name).exists()
+        found = self.any(missing)
+        (workdir / name).unlink(missing_ok=True)
+        if any(found):
+            raise OSError(
+                f"`workdir` must be a folder that all workers share. Received: workdir={workdir}"
+                + (f", in which worker {self.index} does not see what the chief writes" * missing)
+            )
+
+
+@contextlib.contextmanager
+def workers(config):
+    """The `Workers` of a run, within the block.
+
+    Raises:
+        ValueError: if strategy, `$TF_CONFIG` and batch size do not fit together, or the workers
+            have not the same flags.
+        ConnectionError: if a worker is lost.
+    """
+    found = start(config)
+    replicas = found.strategy.num_replicas_in_sync
+    if config.batch_size % replicas:
+        raise ValueError(
+            f"`batch_size` must be a multiple of the {replicas} replicas. Received: "
+            f"batch_size={config.batch_size}"
+        )
+    if replicas > 1 and config.jit_compile:
+        raise ValueError(
+            "`jit_compile` must be false with several replicas. Received: jit_compile=True"
+        )
+    try:
+        found.agree(config)
+        with open(os.devnull, "w") as silence, contextlib.ExitStack() as stack:
+            if not found.chief:
+                stack.enter_context(contextlib.redirect_stdout(silence))
+            yield found
+    except tf.errors.OpError as error:
+        if not found.lost(error):
+            raise
+        raise ConnectionError(
+            "A worker has been lost, and training has stopped. Start the same command on every "
+            "worker: they go on from the last checkpoint"
+        ) from error
+
+
+def start(config):
+    """The `Workers` by the flag `--strategy`."""
+    if config.strategy == "one":
+        return Workers(tf.distribute.get_strategy())
+    if config.strategy == "mirrored":
+        return Workers(tf.distribute.MirroredStrategy())
+    everyone, index = addresses(os.environ)
+    resolver = None
+    if "TF_CONFIG" not in os.environ:
+        resolver = tf.distribute.cluster_resolver.SlurmClusterResolver()
+    with patience(everyone, config.worker_timeout):
+        strategy = tf.distribute.MultiWorkerMirroredStrategy(resolver)
+        found = Workers(strategy, len(everyone), index)
+        found.sum([0])
+    return found
+
+
+@contextlib.contextmanager
+def patience(everyone, seconds):
+    """Ends this process if the block takes longer: TensorFlow waits for a worker for ever."""
+
+    def give_up():
+        missing = [address for address in everyone if not answers(address)]
+        print(
+            f"error: {', '.join(missing) or 'A worker'} did not start within {seconds:g} seconds "
+            "(`--worker_timeout`). Start the same command on every worker of $TF_CONFIG",
+            file=sys.stderr, flush=True,
+        )  # fmt: skip
+        os._exit(1)
+
+    timer = threading.Timer(seconds, give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def answers(address):
+    """Whether something listens at `host:port`."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+    except OSError:
+        return False
+    return True
