@@ -116,9 +116,13 @@ def kill_after(workdir, checkpoint, *flags, number=signal.SIGKILL):
     return process.returncode, told
 
 
-def assert_same_end(broken, unbroken):
-    for one, other in zip(weights(broken), weights(unbroken)):
+def assert_same_weights(broken, unbroken):
+    for one, other in zip(weights(broken), weights(unbroken), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def assert_same_end(broken, unbroken):
+    assert_same_weights(broken, unbroken)
     assert rows(broken) == rows(unbroken)
     results = [json.loads((w / folder.RESULT).read_text()) for w in (broken, unbroken)]
     for result in results:

@@ -43,7 +43,9 @@ def share_batches(strategy, data):
             size = tf.shape(tf.nest.flatten(batch)[0], tf.int64)[0]
 
             def part(number):
-                start, end = (size * n // context.num_replicas_in_sync for n in (number, number + 1))
+                start, end = (
+                    size * n // context.num_replicas_in_sync for n in (number, number + 1)
+                )
                 taken = tf.nest.map_structure(lambda t: t[start:end], batch)
                 return taken if len(taken) > 1 else taken[0]
 
@@ -65,7 +67,9 @@ def roll_rows(tensor):
     total, offset = rows
     ours = tf.range(tf.shape(tensor)[0]) + offset
     shape = tf.concat([total[None], tf.shape(tensor)[1:]], 0)
-    everything = tf.scatter_nd(ours[:, None], tensor, shape)  # `all_gather` wants a device of its own
+    everything = tf.scatter_nd(
+        ours[:, None], tensor, shape
+    )  # `all_gather` wants a device of its own
     everything = tf.distribute.get_replica_context().all_reduce("sum", everything)
     return tf.ensure_shape(tf.gather(everything, (ours - 1) % total), tensor.shape)
 

@@ -8,16 +8,14 @@ checkpoint and stop, they decide together.
 import contextlib
 import os
 import pathlib
-import socket
-import sys
 import tempfile
-import threading
 
 import tensorflow as tf
 
 import aux_keras
 from aux_keras.training import workdir as folder
 from aux_keras.training.addresses import addresses
+from aux_keras.training.waiting import patience
 
 LOST = (
     tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError,
@@ -170,35 +168,3 @@ def start(config):
         found = Workers(strategy, len(everyone), index)
         found.sum([0])
     return found
-
-
-@contextlib.contextmanager
-def patience(everyone, seconds):
-    """Ends this process if the block takes longer: TensorFlow waits for a worker for ever."""
-
-    def give_up():
-        missing = [address for address in everyone if not answers(address)]
-        print(
-            f"error: {', '.join(missing) or 'A worker'} did not start within {seconds:g} seconds "
-            "(`--worker_timeout`). Start the same command on every worker of $TF_CONFIG",
-            file=sys.stderr, flush=True,
-        )  # fmt: skip
-        os._exit(1)
-
-    timer = threading.Timer(seconds, give_up)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
-def answers(address):
-    """Whether something listens at `host:port`."""
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
-    except OSError:
-        return False
-    return True

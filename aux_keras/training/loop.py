@@ -88,7 +88,9 @@ def run_phases(model, task, config, workdir, workers):
             for index, phase in enumerate(all_phases):
                 later = [directories[p.name] for p in all_phases[index + 1 :]]
                 if not any(checkpoints.steps_done(directory) for directory in later):
-                    run_phase(model, task, config, phase, place, directories, rows, signals, workers)
+                    run_phase(
+                        model, task, config, phase, place, directories, rows, signals, workers
+                    )
             result = finish(model, task, config, place, rows)
             workers.sum([0])  # none leaves before the others are done
             return result
