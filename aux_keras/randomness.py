@@ -59,20 +59,33 @@ def share_of_batch(rows):
     return tf.cast(rows, tf.float32) / tf.cast(tf.reduce_sum(counts), tf.float32)
 
 
-def global_rows(rows):
-    """Where the rows of this replica are among those of all: `(total, offset)`, or None.
+def batch_rows(rows):
+    """Rows of the global batch, those before this replica's, and its own; None if it is alone.
 
     Args:
-        rows: int32 scalar; within a `KeyScope` a multiple of the batch size.
+        rows: int32 scalar, the replica's own where no `KeyScope` knows them.
     """
     scope = KeyScope.innermost()
     counts = row_counts(rows) if scope is None else scope.row_counts
     if counts is None:
         return None
     number = tf.distribute.get_replica_context().replica_id_in_sync_group
-    times = tf.math.floordiv(rows, tf.maximum(counts[number], 1))  # segments of an example
     before = tf.reduce_sum(tf.where(tf.range(tf.size(counts)) < number, counts, 0))
-    return tf.reduce_sum(counts) * times, before * times
+    return tf.reduce_sum(counts), before, counts[number]
+
+
+def global_rows(rows):
+    """Where the rows of this replica are among those of all: `(total, offset)`, or None.
+
+    Args:
+        rows: int32 scalar; within a `KeyScope` a multiple of the batch size.
+    """
+    found = batch_rows(rows)
+    if found is None:
+        return None
+    total, before, own = found
+    times = tf.math.floordiv(rows, tf.maximum(own, 1))  # segments of an example
+    return total * times, before * times
 
 
 class KeyScope:

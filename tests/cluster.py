@@ -1,9 +1,7 @@
 """Runs of `train.py` by two workers on this machine, each a process that tests can signal."""
 
-import json
 import os
 import subprocess
-import sys
 import time
 
 from aux_keras.local_workers import free_ports, task

@@ -1,74 +1,113 @@
-"""Two replicas of a strategy compute what one process does, with all that is random."""
+"""Two replicas, and two workers, compute what one process does, with all that is random."""
 
+import os
 import pathlib
 import subprocess
 import sys
 
 import pytest
 
+from aux_keras.local_workers import free_ports, task
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 SCRIPT = """
-import sys
+import json, os, sys
 import numpy as np, keras, tensorflow as tf
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+if "TF_CONFIG" in os.environ:
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+else:
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 from keras.layers import LSTM, LSTMCell
 import aux_keras as ak
+from aux_keras.scan import rows
+
+rows.core_count = lambda: 1  # half the time to trace
+kind, epochs = sys.argv[1], int(sys.argv[2])
 
 def model():
     keras.utils.set_random_seed(1)
     sizes = dict(num_anchors=2, segment_length=3, truncation=2, hidden_units=5, drop_rate=0.5)
     losses = [ak.Reconstruction([LSTMCell(4)], **sizes), ak.Prediction([LSTMCell(4)], **sizes)]
-    if sys.argv[1] == "transformer":
+    options = dict(auxiliary=losses, sampling_decay_steps=8, memory_gap=True)
+    if kind == "transformer":
         block = ak.TransformerBlock(ak.SelfAttention(heads=2), 8, drop_rate=0.3)
         built = ak.TransformerClassifier(3, ak.TokenEmbedding(4), [block], classifier_units=5,
                                          drop_rate=0.5, drop_per="batch", input_drop_rate=0.1)
-    elif sys.argv[1] == "classifier":
-        built = ak.AuxiliaryClassifier(3, LSTM(4, dropout=0.3), 2, 5, 0.5, auxiliary=losses,
-                                       sampling_decay_steps=8)
+    elif kind == "pixels":
+        built = ak.AuxiliaryClassifier(3, LSTM(4, dropout=0.3), 2, 5, 0.5, **options)
+    elif kind == "documents":
+        built = ak.AuxiliaryClassifier(3, LSTM(4), 2, 5, 0.5, embedding=ak.TokenEmbedding(
+            4, vocabulary=7), **options)
     else:
         layers = [keras.Input((9, 1)), keras.layers.Masking(), ak.TruncatedRNN(LSTM(4), 2),
                   ak.layers.DropConnectDense(3, 0.5), keras.layers.Softmax()]
-        built = ak.AuxiliaryModel(keras.Sequential(layers), losses, sampling_decay_steps=8)
+        built = ak.AuxiliaryModel(keras.Sequential(layers), **options)
     sgd = keras.optimizers.SGD(0.05, momentum=0.9, global_clipnorm=0.3)
     built.compile(sgd, "sparse_categorical_crossentropy", metrics=["accuracy"])
     return built
 
 def run(built):
-    history = {}
+    options, logs = dict(epochs=epochs, shuffle=False, verbose=0), {}
     if built.auxiliary:
-        history |= built.pretrain(data, epochs=2, shuffle=False, verbose=0).history
-    history |= built.fit(data, epochs=2, validation_data=data, shuffle=False, verbose=0).history
-    return history | built.evaluate(data, return_dict=True, verbose=0)
+        logs["pretrain"] = built.pretrain(data(), **options).history
+    logs["fit"] = built.fit(data(), validation_data=data(), **options).history
+    logs["evaluate"] = built.evaluate(data(), return_dict=True, verbose=0)
+    logs["predict"] = built.predict(data().map(lambda x, y: x), verbose=0)
+    return logs
 
 rng = np.random.default_rng(0)
-x, y = rng.normal(size=(21, 9, 1)).astype("f"), rng.integers(0, 3, 21)
-lengths = rng.integers(1, 10, 21)
-if sys.argv[1] == "wrapped":
+x, y = rng.normal(size=(17, 9, 1)).astype("f"), rng.integers(0, 3, 17)
+lengths = rng.integers(1, 10, 17)
+if kind == "wrapped":
     x[np.arange(9) >= lengths[:, None]] = 0
+elif kind == "documents":
+    x = {"tokens": rng.integers(0, 7, (17, 9)), "lengths": lengths}
 else:
     x = {"tokens": x, "lengths": lengths}
-data = tf.data.Dataset.from_tensor_slices((x, y)).batch(8)  # the last batch has 5: 3 and 2
-one = model()
-history = run(one)
-strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+def data():  # the last batch has one row, for two replicas
+    return tf.data.Dataset.from_tensor_slices((x, y)).shuffle(17, seed=3).batch(8)
+
 with strategy.scope():
-    two = model()
-histories = run(two)
-assert set(history) == set(histories)
-for name, values in history.items():
-    np.testing.assert_allclose(histories[name], values, rtol=1e-5, atol=1e-6, err_msg=name)
-for a, b in zip(one.weights, two.weights):
-    np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-4, atol=1e-6, err_msg=a.path)
+    shared = model()
+logs = run(shared)
+if json.loads(os.environ.get("TF_CONFIG", '{"task": {"index": 0}}'))["task"]["index"] == 0:
+    one = model()
+    for (phase, expected), found in zip(run(one).items(), logs.values()):
+        assert np.shape(expected) == np.shape(found)
+        for name in expected if isinstance(expected, dict) else [...]:
+            np.testing.assert_allclose(found[name], expected[name], 1e-5, 1e-6, err_msg=f"{name}")
+    for a, b in zip(one.weights, shared.weights):
+        np.testing.assert_allclose(b.numpy(), a.numpy(), 1e-4, 1e-6, err_msg=a.path)
 print("equal")
 """
 
 
-@pytest.mark.parametrize("model", ["classifier", "wrapped", "transformer"])
-def test_two_replicas_compute_what_one_process_does(model):
+def run(processes, kind, epochs):
+    """Runs the script; `processes` are the environments."""
+    command = [sys.executable, "-c", SCRIPT, kind, str(epochs)]
+    started = [
+        subprocess.Popen(
+            command, cwd=ROOT, env={**os.environ, **environment}, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        for environment in processes
+    ]  # fmt: skip
+    for out, err in [process.communicate() for process in started]:
+        assert out.endswith("equal\n"), err[-3000:]
+
+
+@pytest.mark.parametrize("kind", ["pixels", "wrapped", "transformer"])
+def test_two_replicas_compute_what_one_process_does(kind):
     """Both phases and evaluation: anchors, feeds, DropConnect, dropout; sequences of any length."""
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, model], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.stdout.endswith("equal\n"), done.stderr[-3000:]
+    run([{}], kind, epochs=2)
+
+
+@pytest.mark.parametrize("kind", ["pixels", "wrapped", "documents"])
+def test_two_workers_compute_what_one_process_does(kind):
+    """The same with a process each: 21 steps of either phase, in shuffled batches."""
+    cluster = {"worker": [f"localhost:{port}" for port in free_ports(2)]}
+    run([{"TF_CONFIG": task(cluster, index)} for index in range(2)], kind, epochs=7)

@@ -1,4 +1,4 @@
-"""A run by two workers: killed, stopped and resumed; and what they are told that cannot be meant."""
+"""A run by two workers: killed, stopped and resumed; and what is refused."""
 
 import re
 import shutil

@@ -93,7 +93,8 @@ def sequence_gaps(own, other, lengths):
     """
     tokens = tf.cast(tf.reduce_sum(lengths, axis=1), tf.float32)
     gaps = tf.math.divide_no_nan(tf.reduce_sum(other - own, axis=1), tokens)
-    total, _ = randomness.global_rows(tf.shape(lengths)[0]) or (tf.shape(lengths)[0], 0)
+    rows = tf.shape(lengths)[0]
+    total, *_ = randomness.batch_rows(rows) or [rows]
     counted = tf.logical_and(tokens > 0, total > 1)
     return gaps, tf.cast(counted, tf.float32)
 

@@ -15,7 +15,8 @@ from aux_keras.models.memory_gap import Reading
 from aux_keras.padding import valid_steps
 from aux_keras.scan.recurrence import make_recurrence
 
-CALLS = weakref.WeakKeyDictionary()  # calls of patched layers, by thread
+# Calls of patched layers, by thread.
+CALLS: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 class Reached(BaseException):  # as an exception Keras would add its notes

@@ -61,10 +61,10 @@ def share_batches(strategy, data):
 
 def roll_rows(tensor):
     """The rows of a batch, of all replicas together, rolled by one: each gets the one before it."""
-    rows = randomness.global_rows(tf.shape(tensor)[0])
+    rows = randomness.batch_rows(tf.shape(tensor)[0])
     if rows is None:
         return tf.roll(tensor, 1, axis=0)
-    total, offset = rows
+    total, offset, _ = rows
     ours = tf.range(tf.shape(tensor)[0]) + offset
     shape = tf.concat([total[None], tf.shape(tensor)[1:]], 0)
     everything = tf.scatter_nd(

@@ -80,10 +80,10 @@ class StepCheckpoint(keras.callbacks.Callback):
             _restore(self.checkpoint, self.source, self.step)
             record = json.loads(self.record.numpy())
             self.rows[:] = record["metrics"]
-            if record["workers"] != self.workers.count:
+            if (before := record["workers"]) != self.workers.count:
                 print(
-                    f"The checkpoint after {self.step} steps was written by {record['workers']} "
-                    f"workers; {self.workers.count} go on from it"
+                    f"The checkpoint after {self.step} steps was written by {before} workers; "
+                    f"{self.workers.count} go on from it"
                 )
 
     def on_train_batch_end(self, batch, logs=None):

@@ -6,7 +6,6 @@ import math
 import pathlib
 import platform
 import shutil
-import sys
 import time
 
 import keras
@@ -26,6 +25,7 @@ DATA_OPTIONS = (
     "data_dir", "download", "manual_dir", "image_size", "train_examples", "test_examples",
     "validation_fraction", "permutation", "use_titles",
 )  # fmt: skip
+PHASES = ("pretrain", "train")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +36,28 @@ class Phase:
     epoch_steps: int
     steps: int
     halve_steps: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What the phases of a run share.
+
+    `workdir` is read by all workers, `place` is what this one writes, see `Workers.place`. `rows`
+    are the metrics of every epoch so far.
+    """
+
+    model: keras.Model
+    task: object
+    config: object
+    workdir: pathlib.Path
+    place: pathlib.Path
+    signals: Signals
+    workers: cluster.Workers
+    rows: list = dataclasses.field(default_factory=list)
+
+    def checkpoints(self, name):
+        """The folder of a phase's checkpoints."""
+        return self.workdir / "checkpoints" / name
 
 
 def run(config):
@@ -78,20 +100,17 @@ def run_phases(model, task, config, workdir, workers):
     all_phases = phases(config, task, model)
     try:
         with workers.place(workdir) as place, Signals() as signals:
-            directories = {p.name: workdir / "checkpoints" / p.name for p in all_phases}
-            for directory in directories.values():
-                if record := checkpoints.read_record(directory):
-                    folder.check_owner(directory, config, record["flagfile"])
+            run = Run(model, task, config, workdir, place, signals, workers)
+            for phase in all_phases:
+                if record := checkpoints.read_record(run.checkpoints(phase.name)):
+                    folder.check_owner(run.checkpoints(phase.name), config, record["flagfile"])
             folder.create(place, config)
             folder.check_space(place, space(model))
-            rows = []
             for index, phase in enumerate(all_phases):
-                later = [directories[p.name] for p in all_phases[index + 1 :]]
+                later = [run.checkpoints(p.name) for p in all_phases[index + 1 :]]
                 if not any(checkpoints.steps_done(directory) for directory in later):
-                    run_phase(
-                        model, task, config, phase, place, directories, rows, signals, workers
-                    )
-            result = finish(model, task, config, place, rows)
+                    run_phase(run, phase)
+            result = finish(run)
             workers.sum([0])  # none leaves before the others are done
             return result
     except tf.errors.OpError as error:
@@ -128,18 +147,19 @@ def phases(config, task, model):
     return found
 
 
-def run_phase(model, task, config, phase, place, directories, rows, signals, workers):
+def run_phase(run, phase):
     """Runs a phase from its latest checkpoint, or from the end of the pretraining."""
+    model, task, config = run.model, run.task, run.config
     checkpoint = checkpoints.StepCheckpoint(
-        place / "checkpoints" / phase.name, config.checkpoint_steps, phase.epoch_steps,
-        phase.steps, config.checkpoint_minutes, config.flagfile(), rows, signals, workers,
-        directories[phase.name],
+        run.place / "checkpoints" / phase.name, config.checkpoint_steps, phase.epoch_steps,
+        phase.steps, config.checkpoint_minutes, config.flagfile(), run.rows, run.signals,
+        run.workers, run.checkpoints(phase.name),
     )  # fmt: skip
-    pretraining = directories.get("pretrain")
-    if phase.name == "train" and checkpoint.step == 0 and pretraining:
+    pretraining = run.checkpoints("pretrain")
+    if phase.name == "train" and checkpoint.step == 0 and checkpoints.steps_done(pretraining):
         checkpoints.restore_model(model, pretraining)
-        rows[:] = checkpoints.read_record(pretraining)["metrics"]
-    with workers.strategy.scope():
+        run.rows[:] = checkpoints.read_record(pretraining)["metrics"]
+    with run.workers.strategy.scope():
         optimizer = schedules.make_optimizer(
             config.optimizer, config.learning_rate, phase.halve_steps, config.warmup_steps,
             config.clip_norm, config.rmsprop_epsilon,
@@ -149,29 +169,25 @@ def run_phase(model, task, config, phase, place, directories, rows, signals, wor
             jit_compile=config.jit_compile,
         )  # fmt: skip
         checkpoint.restore(model)  # here, as there may be no step left to train
+    tensorboard = run.place / "tensorboard" / phase.name
     watchers = [
         callbacks.StopAtNonFiniteLoss(phase.name, checkpoint),
-        callbacks.MetricsLog(place, phase.name, checkpoint),  # before the checkpoint it counts on
+        callbacks.MetricsLog(run.place, phase.name, checkpoint),  # before the one that it counts on
         checkpoint,
-        keras.callbacks.TensorBoard(place / "tensorboard" / phase.name, write_graph=False),
+        keras.callbacks.TensorBoard(tensorboard, write_graph=False),
     ]
     split = "test" if config.validate_on_test else "validation"
     validation = task.evaluation(split) if task.sizes[split] else None
+    arguments = {"validation_data": validation, "callbacks": watchers, "shuffle": False}
     while checkpoint.step < phase.steps:
-        step = checkpoint.step
-        arguments = {
-            **span(step, phase),
-            "validation_data": validation,
-            "callbacks": watchers,
-            "shuffle": False,
-        }
-        dataset = task.training(config.batch_size, step)
-        with signals.deferred():
+        dataset = task.training(config.batch_size, checkpoint.step)
+        steps = span(checkpoint.step, phase)
+        with run.signals.deferred():
             if phase.name == "pretrain":
-                model.pretrain(dataset, optimizer=model.optimizer, **arguments)
+                model.pretrain(dataset, optimizer=model.optimizer, **steps, **arguments)
             else:
-                model.fit(dataset, **arguments)
-    workers.sum([0])  # until the chief's last checkpoint is there
+                model.fit(dataset, **steps, **arguments)
+    run.workers.sum([0])  # until the chief's last checkpoint is there
     if phase.name == "pretrain" and config.memory_gap:
         tell_memory(model, task)
 
@@ -221,9 +237,10 @@ def span(step, phase):
     return {"initial_epoch": epoch, "epochs": epoch + 1, "steps_per_epoch": rest}
 
 
-def finish(model, task, config, place, rows):
+def finish(run):
     """Evaluates on the test split, saves the model and writes `result.json`, in this order."""
     began = time.perf_counter()
+    model, task, config, place, rows = run.model, run.task, run.config, run.place, run.rows
     results = model.evaluate(task.evaluation("test"), return_dict=True, verbose=0)
     try:
         with folder.replacing(place / folder.MODEL) as temporary:
@@ -250,8 +267,7 @@ def finish(model, task, config, place, rows):
             phase: {name: value for name, value in row.items() if name.startswith("val_")}
             for phase, row in last.items()
         },
-        "steps": {name: max((r["step"] for r in rows if r["phase"] == name), default=0)
-                  for name in ("pretrain", "train")},
+        "steps": {name: last[name]["step"] if name in last else 0 for name in PHASES},
         "seconds": sum(row["seconds"] for row in rows) + time.perf_counter() - began,
         "seconds_per_step": float(np.median([r["seconds_per_step"] for r in trained or rows])),
         "weights": sum(math.prod(v.shape) for v in model.trainable_weights),
@@ -265,5 +281,5 @@ def finish(model, task, config, place, rows):
         },
     }  # fmt: skip
     folder.write_text(place / folder.RESULT, json.dumps(result, indent=2, allow_nan=False) + "\n")
-    print(f"Test accuracy: {result['test_accuracy']:.4f}", file=sys.stdout)
+    print(f"Test accuracy: {result['test_accuracy']:.4f}")
     return result

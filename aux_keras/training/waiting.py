@@ -32,8 +32,8 @@ def main():
         return
     missing = [address for address in addresses if not answers(address)]
     print(
-        f"error: {', '.join(missing) or 'A worker'} did not start within {float(seconds):g} seconds "
-        "(`--worker_timeout`). Start the same command on every worker",
+        f"error: {', '.join(missing) or 'A worker'} did not start within {float(seconds):g} "
+        "seconds (`--worker_timeout`). Start the same command on every worker",
         file=sys.stderr, flush=True,
     )  # fmt: skip
     os.kill(int(pid), signal.SIGKILL)  # TensorFlow catches SIGTERM
