@@ -26,6 +26,7 @@ attack: .venv/dev  # an hour or two
 	$(BIN)/python -m tests.attack.inputs
 	$(BIN)/python -m tests.attack.damage
 	$(BIN)/python -m tests.attack.kill
+	$(BIN)/python -m tests.attack.workers
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

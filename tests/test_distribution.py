@@ -25,7 +25,8 @@ import aux_keras as ak
 from aux_keras.scan import rows
 
 rows.core_count = lambda: 1  # half the time to trace
-kind, epochs = sys.argv[1], int(sys.argv[2])
+kind, steps = sys.argv[1], int(sys.argv[2])
+size = 8 * (steps - 1) + 1  # the last batch has one row, for two replicas
 
 def model():
     keras.utils.set_random_seed(1)
@@ -50,7 +51,7 @@ def model():
     return built
 
 def run(built):
-    options, logs = dict(epochs=epochs, shuffle=False, verbose=0), {}
+    options, logs = dict(epochs=2, shuffle=False, verbose=0), {}
     if built.auxiliary:
         logs["pretrain"] = built.pretrain(data(), **options).history
     logs["fit"] = built.fit(data(), validation_data=data(), **options).history
@@ -59,17 +60,17 @@ def run(built):
     return logs
 
 rng = np.random.default_rng(0)
-x, y = rng.normal(size=(17, 9, 1)).astype("f"), rng.integers(0, 3, 17)
-lengths = rng.integers(1, 10, 17)
+x, y = rng.normal(size=(size, 9, 1)).astype("f"), rng.integers(0, 3, size)
+lengths = rng.integers(1, 10, size)
 if kind == "wrapped":
     x[np.arange(9) >= lengths[:, None]] = 0
 elif kind == "documents":
-    x = {"tokens": rng.integers(0, 7, (17, 9)), "lengths": lengths}
+    x = {"tokens": rng.integers(0, 7, (size, 9)), "lengths": lengths}
 else:
     x = {"tokens": x, "lengths": lengths}
 
-def data():  # the last batch has one row, for two replicas
-    return tf.data.Dataset.from_tensor_slices((x, y)).shuffle(17, seed=3).batch(8)
+def data():
+    return tf.data.Dataset.from_tensor_slices((x, y)).shuffle(size, seed=3).batch(8)
 
 with strategy.scope():
     shared = model()
@@ -86,9 +87,9 @@ print("equal")
 """
 
 
-def run(processes, kind, epochs):
-    """Runs the script; `processes` are the environments."""
-    command = [sys.executable, "-c", SCRIPT, kind, str(epochs)]
+def run(processes, kind, steps):
+    """Runs the script with so many steps an epoch; `processes` are their environments."""
+    command = [sys.executable, "-c", SCRIPT, kind, str(steps)]
     started = [
         subprocess.Popen(
             command, cwd=ROOT, env={**os.environ, **environment}, text=True,
@@ -103,11 +104,11 @@ def run(processes, kind, epochs):
 @pytest.mark.parametrize("kind", ["pixels", "wrapped", "transformer"])
 def test_two_replicas_compute_what_one_process_does(kind):
     """Both phases and evaluation: anchors, feeds, DropConnect, dropout; sequences of any length."""
-    run([{}], kind, epochs=2)
+    run([{}], kind, steps=3)
 
 
-@pytest.mark.parametrize("kind", ["pixels", "wrapped", "documents"])
+@pytest.mark.parametrize("kind", ["pixels", "documents"])
 def test_two_workers_compute_what_one_process_does(kind):
-    """The same with a process each: 21 steps of either phase, in shuffled batches."""
+    """The same with a process each: 22 steps of either phase, in shuffled batches."""
     cluster = {"worker": [f"localhost:{port}" for port in free_ports(2)]}
-    run([{"TF_CONFIG": task(cluster, index)} for index in range(2)], kind, epochs=7)
+    run([{"TF_CONFIG": task(cluster, index)} for index in range(2)], kind, steps=11)

@@ -185,8 +185,8 @@ def no_export(monkeypatch):
 @pytest.mark.parametrize(
     "lost",
     [[folder.RESULT, folder.MODEL], [folder.SAVED_MODEL], [folder.RESULT, folder.METRICS],
-     [folder.MODEL, folder.CONFIG]],
-    ids=["both", "saved model", "metrics", "config"],
+     [folder.METRICS], [folder.MODEL, folder.CONFIG]],
+    ids=["both", "saved model", "result and metrics", "metrics", "config"],
 )  # fmt: skip
 def test_what_a_run_lost_after_its_last_step_is_made_again(lost, finished, copied, no_export):
     for name in lost:

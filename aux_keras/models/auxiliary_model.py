@@ -13,7 +13,7 @@ from aux_keras.models.joint_weight import JointWeight
 from aux_keras.models.memory_gap import MemoryGap, gaps_of, recall
 from aux_keras.models.pretraining import pretrain
 from aux_keras.models.reconstruct import reconstruct
-from aux_keras.models.replicas import add_gradients, symbolic_build
+from aux_keras.models.replicas import add_gradients, check_compiled_for, symbolic_build
 
 TRAINING, EVALUATION = 0, 1  # first component of a key: draws of the two never coincide
 
@@ -259,11 +259,13 @@ class AuxiliaryModel(keras.Model):
 
     def compile(self, optimizer="rmsprop", loss=None, **arguments):
         """As `keras.Model.compile`."""
+        check_compiled_for(self.distribute_strategy, arguments)
         super().compile(optimizer=optimizer, loss=loss, **arguments)
         # Keras's own optimizer: with a scale of the loss around it in half precision. In a
         # function, where Keras finds nothing to track.
         compiled = {"optimizer": self.optimizer, "loss": loss, **arguments}
         self.compiled_with = lambda: compiled
+        self.total_results = logs.total_results(self)
 
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))

@@ -14,6 +14,18 @@ def worker_count(strategy):
     return max(1, sum(len(jobs.get(name, ())) for name in ("chief", "worker")))
 
 
+def check_compiled_for(strategy, arguments):
+    """Raises a `ValueError` for arguments of `compile` that TensorFlow cannot share out."""
+    if strategy.num_replicas_in_sync == 1:
+        return
+    given = {"jit_compile": arguments.get("jit_compile") is True,
+             "steps_per_execution": arguments.get("steps_per_execution", 1) != 1}  # fmt: skip
+    for name in [name for name, refused in given.items() if refused]:
+        raise ValueError(
+            f"`{name}` must be left out with several replicas. Received: {name}={arguments[name]}"
+        )
+
+
 def share_batches(strategy, data):
     """Data of which every replica of every worker gets its rows.
 

@@ -134,10 +134,6 @@ def workers(config):
             f"`batch_size` must be a multiple of the {replicas} replicas. Received: "
             f"batch_size={config.batch_size}"
         )
-    if replicas > 1 and config.jit_compile:
-        raise ValueError(
-            "`jit_compile` must be false with several replicas. Received: jit_compile=True"
-        )
     try:
         found.agree(config)
         with open(os.devnull, "w") as silence, contextlib.ExitStack() as stack:

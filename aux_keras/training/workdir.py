@@ -111,7 +111,7 @@ def read_text(path):
 
 
 def finished(workdir):
-    """The contents of `result.json` if the run is finished and its model there, else None.
+    """The contents of `result.json` if the run is finished and nothing of it lost, else None.
 
     Raises:
         ValueError: if the file cannot be read.
@@ -119,9 +119,20 @@ def finished(workdir):
     if not all((workdir / name).exists() for name in (RESULT, MODEL, SAVED_MODEL)):
         return None
     try:
-        return json.loads(read_text(workdir / RESULT))
-    except json.JSONDecodeError as error:
+        result = json.loads(read_text(workdir / RESULT))
+        steps = result["steps"]
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise ValueError(f"{workdir / RESULT} is damaged; remove it and rerun. {error}") from error
+    return result if steps == _last_steps(workdir) else None
+
+
+def _last_steps(workdir):
+    """The last step of each phase in `metrics.jsonl`, or None if it is lost or damaged."""
+    try:
+        rows = [json.loads(line) for line in read_text(workdir / METRICS).splitlines()]
+        return {"pretrain": 0, "train": 0} | {row["phase"]: row["step"] for row in rows}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def create(workdir, config):
