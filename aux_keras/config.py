@@ -161,7 +161,9 @@ class ExperimentConfig:
     def __post_init__(self):
         for field in dataclasses.fields(self):
             _check(field, getattr(self, field.name))
-        for name in ("learning_rate", "clip_norm", "irnn_stddev", "rmsprop_epsilon"):
+        for name in (
+            "learning_rate", "clip_norm", "irnn_stddev", "rmsprop_epsilon", "worker_timeout"
+        ):  # fmt: skip
             value = getattr(self, name)
             if value is not None and not (0 < value < math.inf):
                 raise ValueError(f"`{name}` must be positive and finite. Received: {name}={value}")
@@ -175,6 +177,11 @@ class ExperimentConfig:
             raise ValueError(
                 "`cell` must be left out: `method` names the whole network. "
                 f"Received: method={self.method!r}, cell={self.cell!r}"
+            )
+        if self.local_workers and self.strategy == "mirrored":
+            raise ValueError(
+                "`local_workers` must be left out with strategy='mirrored'. Received: "
+                f"local_workers={self.local_workers}"
             )
         if self.validate_on_test and self.validation_fraction:
             raise ValueError(

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import pathlib
 import signal
 import socket
 import subprocess
@@ -22,8 +23,12 @@ def launch(config):
     config = dataclasses.replace(config, local_workers=0, strategy="multi_worker")
     command = [sys.executable, "-m", "aux_keras", "train", *config.flagfile().splitlines()]
     cluster = {"worker": [f"localhost:{port}" for port in free_ports(count)]}
+    root = str(pathlib.Path(__file__).resolve().parent.parent)  # it need not be installed
+    path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     processes = [
-        subprocess.Popen(command, env={**os.environ, "TF_CONFIG": task(cluster, index)})
+        subprocess.Popen(
+            command, env={**os.environ, "PYTHONPATH": path, "TF_CONFIG": task(cluster, index)}
+        )
         for index in range(count)
     ]
 

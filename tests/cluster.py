@@ -33,7 +33,11 @@ class Cluster:
 
     def wait(self):
         """`(status, stdout, stderr)` of each worker at its end."""
-        told = [worker.communicate(timeout=300) for worker in self.workers]
+        try:
+            told = [worker.communicate(timeout=300) for worker in self.workers]
+        finally:
+            for worker in self.workers:
+                worker.kill()
         return [(worker.returncode, *texts) for worker, texts in zip(self.workers, told)]
 
 

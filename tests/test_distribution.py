@@ -97,7 +97,12 @@ def run(processes, kind, steps):
         )
         for environment in processes
     ]  # fmt: skip
-    for out, err in [process.communicate() for process in started]:
+    try:
+        told = [process.communicate(timeout=600) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    for out, err in told:
         assert out.endswith("equal\n"), err[-3000:]
 
 

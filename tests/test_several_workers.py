@@ -27,11 +27,11 @@ def test_killed_and_stopped_and_resumed_ends_as_unbroken(tmp_path):
     assert (status, others) == (0, 0) and out.splitlines()[-1].startswith("Test accuracy: ")
     assert (err, *nothing) == ("", "", "")
 
-    cluster = Cluster(broken, *FLAGS)
+    cluster = Cluster(broken, *FLAGS, ["--checkpoint_steps=4", "--checkpoint_steps=3"])
     wait_for_step(broken, "pretrain", 8)
     cluster.workers[1].kill()
     (status, _, err), _ = cluster.wait()
-    assert status == 1 and err.splitlines() == [LOST]
+    assert status == 1 and len(err.splitlines()) == 1 and err.startswith(LOST)
 
     cluster = Cluster(broken, *FLAGS)
     wait_for_step(broken, "train", 8)
@@ -64,9 +64,8 @@ def errors(*arguments):
 
 def test_workers_with_other_flags_are_refused(tmp_path):
     chief, other = errors(tmp_path, *FLAGS, ["--seed=0", "--seed=1"])
-    assert "Workers differ in flags" in chief
-    assert "Worker 1 must be started with the flags" in other
-    assert "has --seed=0" in other and "received: --seed=1" in other
+    assert "Workers must have the flags and versions of the chief" in chief
+    assert "Received: on worker 1 --seed=1" in other and "on the chief --seed=0" in other
 
 
 def test_workers_that_do_not_share_their_workdir_are_refused(tmp_path):
@@ -116,6 +115,8 @@ def test_addresses():
         CLUSTER % '{"type": "evaluator", "index": 0}', CLUSTER % '{"type": "worker"}',
         '{"cluster": {"worker": ["a:1", "a:1"]}, "task": {"type": "worker", "index": 0}}',
         '{"cluster": {"worker": ["a", "b"]}, "task": {"type": "worker", "index": 0}}',
+        CLUSTER % '{"type": [], "index": 0}',
+        '{"cluster": {"worker": [["a:1"], ["a:2"]]}, "task": {"type": "worker", "index": 0}}',
         '{"cluster": {"worker": [1, 2]}, "task": {"type": "worker", "index": 0}}',
     ],
 )  # fmt: skip

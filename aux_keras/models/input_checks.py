@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from aux_keras.models.replicas import share_batches
+from aux_keras.models.replicas import share_batches, worker_count
 from aux_keras.padding import valid_lengths
 
 NOT_FINITE = "`tokens` must be finite in float32. Received: NaN, infinity or more in the input"
@@ -70,6 +70,8 @@ def checked(method, model, arguments, options):
 
     Arrays are checked now; `tf.data`, `PyDataset` and generators when they are read.
     """
+    if method.endswith("on_batch") and worker_count(model.distribute_strategy) > 1:
+        raise ValueError(f"With several workers give `fit` or `evaluate` a dataset, not `{method}`")
     bound = inspect.signature(getattr(keras.Model, method)).bind(model, *arguments, **options)
     given = {name: value for name, value in bound.arguments.items() if name != "self"}
     given.update(given.pop("kwargs", {}))

@@ -22,23 +22,24 @@ def addresses(environment):
         ValueError: if there is neither, or `TF_CONFIG` is not as it should be.
     """
     text = environment.get("TF_CONFIG")
-    if text is None and "SLURM_STEP_NUM_TASKS" in environment:
-        count = int(environment["SLURM_STEP_NUM_TASKS"])
+    if text is None and "SLURM_PROCID" in environment:
+        count = int(environment.get("SLURM_STEP_NUM_TASKS", 1))
         return [f"SLURM task {i}" for i in range(count)], int(environment["SLURM_PROCID"])
     if text is None:
         raise ValueError(
-            f"`strategy` must be one or mirrored where nothing names the workers. {HELP}"
+            f"`strategy` must be one or mirrored where nothing names the workers. {HELP}. "
+            "Received: strategy=multi_worker"
         )
     try:
         config = json.loads(text)
         jobs = {name: list(config["cluster"].get(name, [])) for name in ("chief", "worker")}
-        kind, index = config["task"]["type"], int(config["task"]["index"])
+        kind, index = str(config["task"]["type"]), int(config["task"]["index"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{HELP}. Received: {text!r}") from error
     everyone = jobs["chief"] + jobs["worker"]
     if kind not in jobs or not 0 <= index < len(jobs[kind]):
         raise ValueError(f"{HELP}, with a task that is in the cluster. Received: {text!r}")
-    if len(set(everyone)) < len(everyone) or not all(_is_address(name) for name in everyone):
+    if not all(_is_address(name) for name in everyone) or len(set(everyone)) < len(everyone):
         raise ValueError(f"{HELP}, with a host:port of its own for each. Received: {text!r}")
     return everyone, index + (len(jobs["chief"]) if kind == "worker" else 0)
 

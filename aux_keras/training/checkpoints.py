@@ -80,7 +80,7 @@ class StepCheckpoint(keras.callbacks.Callback):
             _restore(self.checkpoint, self.source, self.step)
             record = json.loads(self.record.numpy())
             self.rows[:] = record["metrics"]
-            if (before := record["workers"]) != self.workers.count:
+            if (before := record.get("workers", 1)) != self.workers.count:
                 print(
                     f"The checkpoint after {self.step} steps was written by {before} workers; "
                     f"{self.workers.count} go on from it"
@@ -95,8 +95,9 @@ class StepCheckpoint(keras.callbacks.Callback):
         if self.step % self.epoch_steps == 0 or self.step == self.steps:
             return  # the epoch's end saves
         late = time.monotonic() - self.saved_at >= 60 * self.minutes
-        asked, late = self.workers.any(self.signals.received is not None, late)
-        if self.step % self.every == 0 or late or asked:
+        due = self.step % self.every == 0 or late
+        asked, due = self.workers.anywhere(self.signals.received is not None, due)
+        if due or asked:
             self.sums.assign([variable.numpy() for variable in self._running()])
             self.save()
             self.sums.assign([])
@@ -105,7 +106,7 @@ class StepCheckpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self.save()
-        if any(self.workers.any(self.signals.received is not None)):
+        if any(self.workers.anywhere(self.signals.received is not None)):
             self.signals.stop()
 
     def _running(self):
@@ -124,6 +125,8 @@ class StepCheckpoint(keras.callbacks.Callback):
                     folder.flush(file)
                 _remove(path)  # of a run that was stopped here before
         except (tf.errors.OpError, OSError) as error:
+            if self.workers.lost(error):
+                raise
             raise OSError(
                 f"A checkpoint cannot be written to `workdir`, {self.directory}: "
                 f"{_first_line(error)}"
@@ -153,7 +156,9 @@ def steps_done(directory):
 
 
 def read_record(directory):
-    """The record of the latest checkpoint, `{"flagfile": str, "metrics": list}`, or None.
+    """The record of the latest checkpoint, or None if there is none.
+
+    It is `{"flagfile": str, "metrics": list, "workers": int}`.
 
     Raises:
         ValueError: if the checkpoint is damaged.

@@ -34,19 +34,20 @@ class Workers:
 
     def __init__(self, strategy, count=1, index=0):
         self.strategy, self.count, self.index = strategy, count, index
-        self._sum = tf.function(self._sum_over_replicas)
+        signature = [tf.TensorSpec([None], tf.int64)]
+        self._total = tf.function(self._total_over_replicas, input_signature=signature)
 
     @property
     def chief(self):
         return self.index == 0
 
-    def sum(self, values):
+    def total(self, values):
         """The sums over all workers of a list of integers."""
         if self.count == 1:
             return [int(value) for value in values]
-        return [int(value) for value in self._sum(tf.constant(values, tf.int64))]
+        return [int(value) for value in self._total(tf.constant(values, tf.int64))]
 
-    def _sum_over_replicas(self, values):
+    def _total_over_replicas(self, values):
         strategy = self.strategy
         total = strategy.reduce("SUM", strategy.run(tf.identity, [values]), axis=None)
         return total * self.count // strategy.num_replicas_in_sync
@@ -55,30 +56,34 @@ class Workers:
         """Whether an error may come from the end of another worker."""
         return self.count > 1 and isinstance(error, LOST)
 
-    def any(self, *conditions):
+    def anywhere(self, *conditions):
         """Whether each condition holds on any worker."""
-        return [bool(total) for total in self.sum([bool(c) for c in conditions])]
+        return [bool(total) for total in self.total([bool(c) for c in conditions])]
 
     def of_chief(self, text):
         """The chief's text, on every worker."""
         data = text.encode() if self.chief else b""
-        (size,) = self.sum([len(data)])
-        return bytes(self.sum([*data, *[0] * (size - len(data))])).decode()
+        (size,) = self.total([len(data)])
+        return bytes(self.total([*data, *[0] * (size - len(data))])).decode()
 
     def agree(self, config):
         """Raises a `ValueError` unless all workers have the same flags, code and versions."""
         versions = f"aux_keras {aux_keras.__version__}, TensorFlow {tf.__version__}"
-        text, theirs = self.of_chief(config.flagfile()), self.of_chief(versions)
-        chiefs, ours = config.differences(text)
-        different = bool(chiefs or ours or theirs != versions)
-        if not any(self.any(different)):
+        chiefs, ours = config.differences(self.of_chief(config.flagfile()))
+        self.agree_on(
+            "the flags and versions", " ".join([*ours, versions]),
+            " ".join([*chiefs, self.of_chief(versions)]),
+        )  # fmt: skip
+
+    def agree_on(self, what, ours, chiefs=None):
+        """Raises a `ValueError` unless a text is the same on all workers."""
+        chiefs = self.of_chief(ours) if chiefs is None else chiefs
+        if not any(self.anywhere(ours != chiefs)):
             return
-        if not different:
-            raise ValueError("Workers differ in flags or versions; another one says in which")
-        raise ValueError(
-            f"Worker {self.index} must be started with the flags and versions of the chief. The "
-            f"chief has {' '.join([*chiefs, theirs])}; received: {' '.join([*ours, versions])}"
-        )
+        received = "see the message of another worker"
+        if ours != chiefs:
+            received = f"on worker {self.index} {ours}, on the chief {chiefs}"
+        raise ValueError(f"Workers must have {what} of the chief. Received: {received}")
 
     @contextlib.contextmanager
     def place(self, workdir):
@@ -97,7 +102,7 @@ class Workers:
                     path = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
             except OSError as error:
                 problem = error
-            if any(self.any(problem)):
+            if any(self.anywhere(problem)):
                 raise problem or OSError("The chief cannot use `workdir`, see its message")
             self.check_shared(workdir)
             yield path
@@ -107,9 +112,9 @@ class Workers:
         name = self.of_chief(folder.unfinished(workdir / "shared").name)
         if self.chief:
             (workdir / name).touch()
-        self.sum([0])  # until it is there
+        self.total([0])  # until it is there
         missing = not (workdir / name).exists()
-        found = self.any(missing)
+        found = self.anywhere(missing)
         (workdir / name).unlink(missing_ok=True)
         if any(found):
             raise OSError(
@@ -127,25 +132,26 @@ def workers(config):
             have not the same flags.
         ConnectionError: if a worker is lost.
     """
-    found = start(config)
-    replicas = found.strategy.num_replicas_in_sync
-    if config.batch_size % replicas:
-        raise ValueError(
-            f"`batch_size` must be a multiple of the {replicas} replicas. Received: "
-            f"batch_size={config.batch_size}"
-        )
+    found = None
     try:
+        found = start(config)
+        replicas = found.strategy.num_replicas_in_sync
+        if config.batch_size % replicas:
+            raise ValueError(
+                f"`batch_size` must be a multiple of the {replicas} replicas. Received: "
+                f"batch_size={config.batch_size}"
+            )
         found.agree(config)
         with open(os.devnull, "w") as silence, contextlib.ExitStack() as stack:
             if not found.chief:
                 stack.enter_context(contextlib.redirect_stdout(silence))
             yield found
     except tf.errors.OpError as error:
-        if not found.lost(error):
+        if found is not None and not found.lost(error):
             raise
         raise ConnectionError(
             "A worker has been lost, and training has stopped. Start the same command on every "
-            "worker: they go on from the last checkpoint"
+            f"worker: they go on from the last checkpoint. {str(error).strip().splitlines()[-1]}"
         ) from error
 
 
@@ -162,5 +168,5 @@ def start(config):
     with patience(everyone, config.worker_timeout):
         strategy = tf.distribute.MultiWorkerMirroredStrategy(resolver)
         found = Workers(strategy, len(everyone), index)
-        found.sum([0])
+        found.total([0])
     return found

@@ -59,6 +59,10 @@ class Run:
         """The folder of a phase's checkpoints."""
         return self.workdir / "checkpoints" / name
 
+    def steps_done(self, name):
+        """Steps of a phase that are done, as the chief sees them."""
+        return int(self.workers.of_chief(str(checkpoints.steps_done(self.checkpoints(name)))))
+
 
 def run(config):
     """Trains, evaluates and saves what a configuration says.
@@ -82,6 +86,7 @@ def run(config):
     with cluster.workers(config) as workers:
         options = {name: getattr(config, name) for name in DATA_OPTIONS}
         task = tasks.load(config.task, config.seed, bucket_lengths=config.buckets(), **options)
+        workers.agree_on("the numbers of examples in `data_dir`", str(task.sizes))
         for note in task.notes:
             print(note)
         keras.utils.set_random_seed(config.seed)
@@ -107,11 +112,10 @@ def run_phases(model, task, config, workdir, workers):
             folder.create(place, config)
             folder.check_space(place, space(model))
             for index, phase in enumerate(all_phases):
-                later = [run.checkpoints(p.name) for p in all_phases[index + 1 :]]
-                if not any(checkpoints.steps_done(directory) for directory in later):
+                if not any(run.steps_done(later.name) for later in all_phases[index + 1 :]):
                     run_phase(run, phase)
             result = finish(run)
-            workers.sum([0])  # none leaves before the others are done
+            workers.total([0])  # none leaves before the others are done
             return result
     except tf.errors.OpError as error:
         if workers.lost(error):
@@ -156,7 +160,7 @@ def run_phase(run, phase):
         run.workers, run.checkpoints(phase.name),
     )  # fmt: skip
     pretraining = run.checkpoints("pretrain")
-    if phase.name == "train" and checkpoint.step == 0 and checkpoints.steps_done(pretraining):
+    if phase.name == "train" and checkpoint.step == 0 and run.steps_done("pretrain"):
         checkpoints.restore_model(model, pretraining)
         run.rows[:] = checkpoints.read_record(pretraining)["metrics"]
     with run.workers.strategy.scope():
@@ -187,7 +191,7 @@ def run_phase(run, phase):
                 model.pretrain(dataset, optimizer=model.optimizer, **steps, **arguments)
             else:
                 model.fit(dataset, **steps, **arguments)
-    run.workers.sum([0])  # until the chief's last checkpoint is there
+    run.workers.total([0])  # until the chief's last checkpoint is there
     if phase.name == "pretrain" and config.memory_gap:
         tell_memory(model, task)
 
@@ -237,21 +241,29 @@ def span(step, phase):
     return {"initial_epoch": epoch, "epochs": epoch + 1, "steps_per_epoch": rest}
 
 
+def save(run):
+    """Writes the trained model and its SavedModel."""
+    try:
+        with folder.replacing(run.place / folder.MODEL) as temporary:
+            run.model.save(temporary)
+        saved_model = run.place / folder.SAVED_MODEL
+        shutil.rmtree(saved_model, ignore_errors=True)  # of a run that was killed
+        export_model(run.model, saved_model)
+    except (OSError, tf.errors.OpError) as error:
+        if run.workers.lost(error):
+            raise
+        raise OSError(
+            f"The trained model cannot be written to `workdir`, {run.place}: {error}. Its "
+            "checkpoints are kept: make room and rerun the same command"
+        ) from error
+
+
 def finish(run):
     """Evaluates on the test split, saves the model and writes `result.json`, in this order."""
     began = time.perf_counter()
     model, task, config, place, rows = run.model, run.task, run.config, run.place, run.rows
     results = model.evaluate(task.evaluation("test"), return_dict=True, verbose=0)
-    try:
-        with folder.replacing(place / folder.MODEL) as temporary:
-            model.save(temporary)
-        shutil.rmtree(place / folder.SAVED_MODEL, ignore_errors=True)  # of a run that was killed
-        export_model(model, place / folder.SAVED_MODEL)
-    except (OSError, tf.errors.OpError) as error:
-        raise OSError(
-            f"The trained model cannot be written to `workdir`, {place}: {error}. Its "
-            "checkpoints are kept: make room and rerun the same command"
-        ) from error
+    save(run)
     trained = [row for row in rows if row["phase"] == "train"]
     last = {row["phase"]: row for row in rows}
     result = {
