@@ -19,20 +19,21 @@ def track(model, data, y_pred, named, gaps=()):
     for name, tracker in {"loss": model._loss_tracker, **model.trackers}.items():
         if name in named:
             tracker.update_state(named[name], sample_weight=input_checks.batch_size(data[0]))
-    logs = dict(model.compute_metrics(data[0], data[1], y_pred, data[2]))
+    results = dict(model.compute_metrics(data[0], data[1], y_pred, data[2]))
     for tracker, sums in zip(model.gap_trackers, gaps):
         tracker.update_state(*sums)
-        logs.update(tracker.result())
+        results.update(tracker.result())
     if worker_count(model.distribute_strategy) == 1:
-        return logs
-    return {name: tf.reshape(value, [1]) for name, value in logs.items()}  # Keras has no scalars
+        return results
+    # Keras takes the mean of what workers return over its first axis, which scalars do not have.
+    return {name: tf.reshape(value, [1]) for name, value in results.items()}
 
 
 def of_all_replicas(model, logs):
     """As `keras.Model._get_metrics_result_or_logs`: results over all replicas.
 
-    Keras has the last step's, means of what each replica has, if there is anything else among
-    them than `get_metrics_result` has.
+    Keras returns the logs of the last step where they hold more than `get_metrics_result`, as
+    ours do with memory gaps; with replicas these are means of what each replica has counted.
     """
     results = model.total_results()
     return {name: results.get(name, value) for name, value in logs.items()}

@@ -17,6 +17,7 @@ from aux_keras.scan.recurrence import make_recurrence
 
 # Calls of patched layers, by thread.
 CALLS: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+LOCK = threading.Lock()
 
 
 class Reached(BaseException):  # as an exception Keras would add its notes
@@ -110,17 +111,19 @@ def patched(layer, call):
     Replicas are traced in threads that take turns: each has the one that it has given.
     """
     original, thread = type(layer).call.__get__(layer), threading.get_ident()
-    calls = CALLS.setdefault(layer, {})
-    calls[thread] = functools.partial(call, original)
-    layer.call = lambda *arguments, **options: calls.get(threading.get_ident(), original)(
-        *arguments, **options
-    )
+    with LOCK:
+        calls = CALLS.setdefault(layer, {})
+        calls[thread] = functools.partial(call, original)
+        layer.call = lambda *arguments, **options: calls.get(threading.get_ident(), original)(
+            *arguments, **options
+        )
     try:
         yield
     finally:
-        del calls[thread]
-        if not calls:
-            del layer.call  # the class's own is there again
+        with LOCK:
+            del calls[thread]
+            if not calls:
+                del layer.call  # the class's own is there again
 
 
 def pick(inputs, key):

@@ -29,8 +29,8 @@ def check_compiled_for(strategy, arguments):
 def share_batches(strategy, data):
     """Data of which every replica of every worker gets its rows.
 
-    Rows go to replicas in order, as evenly as it goes, so that no example is left out and none is
-    read twice. TensorFlow's own sharding gives rows of other batches to each worker.
+    Rows go to replicas in order and in equal numbers, give or take one, so that every example is
+    read once. TensorFlow's own sharding gives rows of other batches to each worker.
 
     Args:
         strategy: of several workers; with one the data is returned as it is, for Keras to share.
