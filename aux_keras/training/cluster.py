@@ -104,7 +104,8 @@ class Workers:
                 problem = error
             if any(self.anywhere(problem)):
                 raise problem or OSError("The chief cannot use `workdir`, see its message")
-            self.check_shared(workdir)
+            if self.count > 1:
+                self.check_shared(workdir)
             yield path
 
     def check_shared(self, workdir):
