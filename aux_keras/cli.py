@@ -70,7 +70,7 @@ def run(program, rest):
         if experiment.local_workers:
             sys.exit(local_workers.launch(experiment))
         if experiment.strategy == "multi_worker":
-            addresses(os.environ)
+            addresses(os.environ)  # refused at once where it cannot be meant
         quiet.import_tensorflow()  # last, so that the answers above need not wait for it
         from aux_keras.training import loop
 

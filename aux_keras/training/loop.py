@@ -25,7 +25,6 @@ DATA_OPTIONS = (
     "data_dir", "download", "manual_dir", "image_size", "train_examples", "test_examples",
     "validation_fraction", "permutation", "use_titles",
 )  # fmt: skip
-PHASES = ("pretrain", "train")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -279,7 +278,7 @@ def finish(run):
             phase: {name: value for name, value in row.items() if name.startswith("val_")}
             for phase, row in last.items()
         },
-        "steps": {name: last[name]["step"] if name in last else 0 for name in PHASES},
+        "steps": folder.last_steps(rows),
         "seconds": sum(row["seconds"] for row in rows) + time.perf_counter() - began,
         "seconds_per_step": float(np.median([r["seconds_per_step"] for r in trained or rows])),
         "weights": sum(math.prod(v.shape) for v in model.trainable_weights),

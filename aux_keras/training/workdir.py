@@ -123,14 +123,19 @@ def finished(workdir):
         steps = result["steps"]
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise ValueError(f"{workdir / RESULT} is damaged; remove it and rerun. {error}") from error
-    return result if steps == _last_steps(workdir) else None
+    return result if steps == _steps_of_metrics(workdir) else None
 
 
-def _last_steps(workdir):
-    """The last step of each phase in `metrics.jsonl`, or None if it is lost or damaged."""
+def last_steps(rows):
+    """The last step of each phase among rows of metrics, 0 if there is none."""
+    return {"pretrain": 0, "train": 0} | {row["phase"]: row["step"] for row in rows}
+
+
+def _steps_of_metrics(workdir):
+    """The `last_steps` of `metrics.jsonl`, or None if it is lost or damaged."""
     try:
         rows = [json.loads(line) for line in read_text(workdir / METRICS).splitlines()]
-        return {"pretrain": 0, "train": 0} | {row["phase"]: row["step"] for row in rows}
+        return last_steps(rows)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
