@@ -1,4 +1,4 @@
-"""The command `aux-keras`: train, export, predict, figures. `train.py` is the first of them."""
+"""The command `aux-keras`; `train.py` is the first of what it can do."""
 
 import argparse
 import os
@@ -8,13 +8,14 @@ import sys
 from absl import app, logging
 
 from aux_keras import flags, local_workers, quiet
-from aux_keras.experiments import figures
+from aux_keras.experiments import command, figures
 from aux_keras.serving import FORMATS, predict
 from aux_keras.training.addresses import addresses
 
 USAGE = """usage: aux-keras train --flagfile=NAME --workdir=DIR [--FLAG=VALUE ...]
        aux-keras export --workdir=DIR --output=DIR [--format=onnx]
        aux-keras predict --model=DIR [FILE ...]
+       aux-keras experiment NAME --scale=SCALE --workdir=DIR
        aux-keras figures --results=DIR --output=DIR
 Each has --help."""
 
@@ -30,6 +31,8 @@ def main():
         export("aux-keras export", rest)
     elif name == "predict":
         predict.main("aux-keras predict", rest)
+    elif name == "experiment":
+        command.main("aux-keras experiment", rest)
     elif name == "figures":
         figures.main("aux-keras figures", rest)
     else:

@@ -6,18 +6,23 @@ In a page, on a line of its own:
 {{ text results/FILE.txt }}                   a file as it is
 {{ table results/FILE.csv COLUMN=HEADER ... }}  a row per row; of a figure mean and deviation
 {{ pivot results/FILE.csv ROW COLUMN FIGURE }}  a row per value of ROW, a column per one of COLUMN
+{{ paper NAME ... }}                          the paper's numbers of experiments, a column per task
 """
 
 import csv
 import pathlib
 import re
 
+from aux_keras.experiments import catalogue
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
 def on_page_markdown(markdown, **options):
     """Called by MkDocs for every page."""
-    makers = {"readme": readme, "text": text, "table": table, "pivot": pivot}
+    makers = {
+        "readme": readme, "text": text, "table": table, "pivot": pivot, "paper": paper,
+    }  # fmt: skip
     return re.sub(
         r"^\{\{ (\w+)(.*?) \}\}$", lambda m: makers[m[1]](*m[2].split()), markdown, flags=re.M
     )
@@ -49,6 +54,19 @@ def pivot(path, row, column, name):
     columns = list(dict.fromkeys(line[column] for line in rows(path)))
     lines = [[key, *(values.get(c, "not run") for c in columns)] for key, values in found.items()]
     return _markdown([row, *columns], lines)
+
+
+def paper(*names):
+    """The paper's numbers; of rows with two columns the first or the last is across."""
+    found = {}
+    for row in (row for name in names for row in catalogue.FULL[name].rows):
+        values = dict(row.columns)
+        across = values.pop("task", None) or values.pop("supervised_truncation", "paper")
+        (down,) = values.values()
+        found.setdefault(down, {})[across] = "" if row.paper is None else str(row.paper)
+    columns = list(next(iter(found.values())))
+    lines = [[f"{down}", *(values[c] for c in columns)] for down, values in found.items()]
+    return _markdown(["", *map(str, columns)], lines)
 
 
 def rows(path):

@@ -1,55 +1,175 @@
-"""The commands behind the tables: runs, their reuse, and the csv."""
+"""The commands behind the tables: every table and figure, runs, their reuse, the csv, pictures."""
 
+import contextlib
 import csv
 import json
+import os
 import pathlib
+import signal
 import statistics
+import subprocess
+import sys
+import time
 
 import pytest
 
-from aux_keras.experiments import figures, table
+from aux_keras import flags
+from aux_keras.experiments import catalogue, command, figures, runner
 
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+DBPEDIA = ROOT / "tests" / "dummy_data" / "dbpedia" / "dbpedia_csv"
 TINY = [
     "units=4", "decoder_units=4", "classifier_units=0", "embedding_units=0", "segment_length=8",
-    "train_examples=64", "test_examples=50", "batch_size=32", "epochs=1", "pretrain_epochs=1",
+    "train_examples=64", "test_examples=50", "batch_size=32", "steps=1", "pretrain_steps=1",
+    "memory_gap=false",
 ]  # fmt: skip
+SMALLEST = {  # the rows to run of each
+    "table2": ["p"],
+    "table3": ["r_gru"],
+    "table4": ["lm"],
+    "table5": ["4x12_0"],
+    "figure3": ["lstm_full_64"],
+    "figure4": ["lstm_8", "r_0"],
+    "figure5": ["lstm_long"],
+    "figure6": ["no_reversal"],
+    "memory_gaps": ["digits_rp"],
+}
 
 
-def test_a_table_is_made_of_the_runs_of_its_seeds(tmp_path, monkeypatch):
-    output, workdir = tmp_path / "tables" / "t.csv", tmp_path / "runs"
+@pytest.fixture(scope="module")
+def pool():
+    """Processes that all commands of the module share, as starting TensorFlow takes seconds."""
+    with runner.Pool(1) as pool:
+        yield pool
 
-    def compare(*extra):
-        given = [f"--workdir={workdir}", f"--output={output}", "--flags", *TINY, *extra]
-        monkeypatch.setattr("sys.argv", ["compare", *given])
-        table.compare("A table.", {"r": ["--flagfile=configs/digits_r.cfg"]}, seeds=2)
-        return list(csv.DictReader(output.read_text().splitlines()))
 
-    (row,) = compare()
-    results = [workdir / f"r_{seed}" / "result.json" for seed in range(2)]
+def experiment(pool, name, workdir, *arguments, extra=()):
+    given = [name, f"--workdir={workdir}", *arguments, "--flags", *TINY, *extra]
+    given = command.parse("aux-keras experiment", given)
+    command.run(given, pool)
+    return list(csv.DictReader(pathlib.Path(given.output).read_text().splitlines()))
+
+
+@pytest.mark.parametrize("name", SMALLEST)
+def test_every_table_and_figure_is_one_command(name, pool, tmp_path, capsys):
+    extra = []
+    if name == "table4":
+        extra = [f"manual_dir={DBPEDIA}", f"data_dir={tmp_path}", "embedding_units=4"]
+    elif name == "memory_gaps":
+        extra = ["memory_gap=true"]
+    elif name == "table2":
+        extra = ["task=digits", "image_size=8"]  # no data set to download
+    rows = experiment(pool, name, tmp_path, "--seeds=1", "--rows", *SMALLEST[name], extra=extra)
+    columns = catalogue.MINIATURE[name].rows[0].columns
+    names = {"_".join(row[column] for column in columns) for row in rows}
+    assert names == set(SMALLEST[name])
+    assert all(row["flags"] for row in rows)
+    assert f"{catalogue.MINIATURE[name].title}: " in capsys.readouterr().out
+    if name == "memory_gaps":
+        assert {row["loss"] for row in rows} == {"reconstruction", "prediction"}
+    elif name == "figure5":
+        assert [row["epoch"] for row in rows] == ["1"]
+    else:
+        assert all(0 <= float(row["test_accuracy_mean"]) <= 1 for row in rows)
+    if name.startswith("figure"):
+        figures.main("aux-keras figures", [f"--results={tmp_path}", f"--output={tmp_path}"])
+        assert (tmp_path / f"{name}_miniature.svg").exists()
+
+
+def test_all_are_in_the_test_above():
+    assert set(SMALLEST) == {name for found in catalogue.SCALES.values() for name in found}
+
+
+@pytest.mark.parametrize("scale", catalogue.SCALES)
+def test_rows_are_configurations(scale):
+    """Of every row, at every scale; names tell rows apart, as their folders have to."""
+    with contextlib.suppress(flags.flags.DuplicateFlagError):
+        flags.define_flags()
+    for experiment in catalogue.SCALES[scale].values():
+        names = [row.name for row in experiment.rows]
+        assert len(set(names)) == len(names)
+        for row in experiment.rows:
+            flags.parse(row.flags)
+
+
+def test_rows_of_a_quarter_have_equal_budgets_and_no_test_data():
+    """Also of a row whose flagfile says otherwise; the paper's lengths are divided by four."""
+    for name, experiment in catalogue.SCALES["quarter"].items():
+        for row in experiment.rows:
+            config = flags.parse(row.flags)
+            steps = config.steps + (0 if config.pretrain_steps is None else config.pretrain_steps)
+            labelled = row.columns.get("method") == "lstm_labelled"
+            assert steps == (3000 if labelled else 6000), (name, row.name)
+            assert config.validation_fraction and not config.validate_on_test
+            assert config.units == 64
+    r = flags.parse(catalogue.SCALES["quarter"]["table2"].rows[9].flags)
+    assert (r.task, r.method, r.image_size) == ("mnist", "r", 14)
+    lengths = (r.segment_length, r.auxiliary_truncation, r.supervised_truncation)
+    assert lengths == (600 // 4, 300 // 4, 300 // 4)
+
+
+def test_a_table_is_made_of_the_runs_of_its_seeds(pool, tmp_path):
+    arguments = (pool, "figure6", tmp_path, "--seeds=2", "--rows", "lstm")
+    (row,) = experiment(*arguments)
+    results = [tmp_path / f"lstm_{seed}" / "result.json" for seed in range(2)]
     accuracies = [json.loads(path.read_text())["test_accuracy"] for path in results]
     assert [float(a) for a in row["test_accuracy_by_seed"].split()] == pytest.approx(
         accuracies, abs=1e-4
     )
     assert float(row["test_accuracy_mean"]) == pytest.approx(statistics.mean(accuracies), abs=1e-4)
     assert float(row["test_accuracy_sd"]) == pytest.approx(statistics.stdev(accuracies), abs=1e-4)
-    assert (row["method"], row["flags"]) == ("r", "--flagfile=configs/digits_r.cfg")
 
     written = [path.stat().st_mtime_ns for path in results]
-    assert compare() == [row]
+    assert experiment(*arguments) == [row]
     assert [path.stat().st_mtime_ns for path in results] == written  # not run again
 
     with pytest.raises(RuntimeError, match="another configuration"):
-        compare("units=5")
+        experiment(*arguments, extra=["units=5"])
 
 
-def test_figures_are_drawn_of_the_tables_that_are_there(tmp_path, capsys):
+def test_an_interrupted_experiment_says_how_to_go_on(tmp_path):
+    """Ctrl-C during the runs: their workers stop too, and nothing is said but one line."""
+    arguments = ["--rows", "lstm", "--jobs=1", "--seeds=1", f"--workdir={tmp_path}"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "aux_keras", "experiment", "figure6", *arguments], text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT,
+    )  # fmt: skip
+    while not (tmp_path / "lstm_0" / "metrics.jsonl").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    printed, errors = process.communicate()
+    assert process.returncode == 130
+    assert "about 1 min" in printed
+    assert errors.strip() == "aux-keras experiment: interrupted; rerun the same command to resume"
+    running = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True)
+    assert not running.stdout
+    assert (tmp_path / "lstm_0" / "checkpoints").exists()
+    assert os.listdir(tmp_path / "lstm_0" / "checkpoints")
+
+
+@pytest.mark.parametrize(
+    "arguments,message",
+    [
+        (["table9"], "invalid choice: 'table9'"),
+        (["figure3", "--scale=quarter"], "figure3 has no scale quarter"),
+        (["figure6", "--rows", "q"], "--rows must be among lstm, r,"),
+        (["figure6", "--seeds=0"], "--seeds and --jobs must be at least 1"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(arguments, message, capsys):
+    with pytest.raises(SystemExit):
+        command.parse("aux-keras experiment", [*arguments, "--workdir=x"])
+    assert message in capsys.readouterr().err
+
+
+def test_figures_are_drawn_of_the_tables_that_are_there(tmp_path):
     """Those of the documentation are what the command draws of `results/` now."""
-    root = pathlib.Path(__file__).resolve().parent.parent
-    figures.main("aux-keras figures", [f"--results={root / 'results'}", f"--output={tmp_path}"])
+    figures.main("aux-keras figures", [f"--results={ROOT / 'results'}", f"--output={tmp_path}"])
     drawn = sorted(path.name for path in tmp_path.glob("*.svg"))
-    assert drawn and drawn == sorted(p.name for p in (root / "docs" / "figures").glob("*.svg"))
+    assert drawn and drawn == sorted(p.name for p in (ROOT / "docs/figures").glob("figure*.svg"))
     for name in drawn:
-        assert (tmp_path / name).read_text() == (root / "docs" / "figures" / name).read_text()
+        assert (tmp_path / name).read_text() == (ROOT / "docs" / "figures" / name).read_text()
         assert (tmp_path / name).with_suffix(".png").exists()
-    with pytest.raises(SystemExit, match="`--results` must hold one of digits.csv"):
-        figures.main("aux-keras figures", [f"--results={tmp_path}", f"--output={tmp_path}"])
+    with pytest.raises(SystemExit, match="`--results` must be a folder with tables"):
+        figures.main("aux-keras figures", [f"--results={tmp_path / 'no'}", f"--output={tmp_path}"])

@@ -1,4 +1,4 @@
-"""The paper's figures from tables in `results/`, as svg and png.
+"""The paper's figures from tables of `aux-keras experiment`, as svg and png.
 
 aux-keras figures --results=results --output=docs/figures
 """
@@ -9,53 +9,86 @@ import pathlib
 import sys
 
 COLOURS = {
-    "lstm": "#888888",
-    "lstm_long": "#888888",
-    "r": "#1f6f8b",
-    "p": "#d1873f",
-    "rp": "#7a4f9a",
-}
-NAMES = {"lstm_long": "LSTM, equal epochs", "lstm": "LSTM", "r": "r-LSTM", "p": "p-LSTM",
-         "rp": "both losses"}  # fmt: skip
+    "lstm": "#888888", "lstm_long": "#888888", "lstm_full": "#444444", "r": "#1f6f8b",
+    "p": "#d1873f", "rp": "#7a4f9a", "r_20x30": "#5fb0a5", "transformer": "#b5495b",
+}  # fmt: skip
+NAMES = {
+    "lstm": "LSTM", "lstm_long": "LSTM, equal epochs", "lstm_full": "LSTM, not truncated",
+    "r": "r-LSTM", "p": "p-LSTM", "rp": "both losses",
+}  # fmt: skip
 
 
 def read(path):
-    """Rows of a csv file, or None if there is none."""
-    if not path.exists():
-        return None
+    """Rows of a csv file."""
     with open(path, newline="") as file:
         return list(csv.DictReader(file))
 
 
-def accuracy(row, split):
-    """Mean and standard deviation of a row, in %; of one seed the latter is 0."""
-    values = (row[f"{split}_accuracy_mean"], row[f"{split}_accuracy_sd"] or 0)
-    return tuple(100 * float(value) for value in values)
+def in_percent(row, name):
+    """Mean and standard deviation of a row's accuracy; of one seed the latter is 0."""
+    return tuple(100 * float(row[f"{name}_{part}"] or 0) for part in ("mean", "sd"))
+
+
+def by_method(rows, column):
+    """`(method, its rows in the order of a column)`."""
+    methods = dict.fromkeys(row["method"] for row in rows)
+    for method in methods:
+        own = [row for row in rows if row["method"] == method]
+        yield method, sorted(own, key=lambda row: int(row[column]))
+
+
+def style(method):
+    """Label and colour of a method's line."""
+    return {"label": NAMES.get(method, method), "color": COLOURS.get(method)}
+
+
+def lengths(axes, rows):
+    """Figure 3: test accuracy, and seconds of a training step, by length of the sequence."""
+    top, bottom = axes
+    for method, line in by_method(rows, "time"):
+        times = [int(row["time"]) for row in line]
+        means, deviations = zip(*(in_percent(row, "test_accuracy") for row in line))
+        top.errorbar(times, means, deviations, marker="o", capsize=3, **style(method))
+        seconds = [float(row["seconds_per_step"]) for row in line]
+        bottom.plot(times, seconds, marker="o", **style(method))
+    top.set_ylabel("test accuracy, %")
+    bottom.set_ylabel("seconds per training step")
+    bottom.set_xlabel("time steps of a sequence")
+    top.legend(frameon=False)
 
 
 def shrinking_truncation(axes, rows):
-    """Figure 4: accuracy against the truncation of the supervised gradient."""
-    lines = {}
-    for row in rows:
-        lines.setdefault(row["method"], []).append(row)
-    for method, line in lines.items():
-        line = sorted(line, key=lambda row: int(row["supervised_truncation"]))
+    """Figure 4: test accuracy against the truncation of the supervised gradient."""
+    (axes,) = axes
+    for method, line in by_method(rows, "supervised_truncation"):
         places = range(len(line))
-        means, deviations = zip(*(accuracy(row, "test") for row in line))
-        axes.errorbar(
-            places, means, deviations, marker="o", capsize=3, label=NAMES.get(method, method),
-            color=COLOURS.get(method),
-        )  # fmt: skip
+        means, deviations = zip(*(in_percent(row, "test_accuracy") for row in line))
+        axes.errorbar(places, means, deviations, marker="o", capsize=3, **style(method))
         axes.set_xticks(places, [row["supervised_truncation"] for row in line])
     axes.set_xlabel("steps of back-propagation")
     axes.set_ylabel("test accuracy, %")
     axes.legend(frameon=False)
 
 
+def curves(axes, rows):
+    """Figure 5: accuracy in training (dashed) and on held-out examples, by epoch."""
+    (axes,) = axes
+    for method, line in by_method(rows, "epoch"):
+        epochs = [int(row["epoch"]) for row in line]
+        for name, dashes in (("accuracy", "--"), ("validation_accuracy", "-")):
+            means = [in_percent(row, name)[0] for row in line]
+            shown = style(method) if dashes == "-" else {"color": COLOURS.get(method)}
+            axes.plot(epochs, means, dashes, **shown)
+    axes.set_xlabel("epoch of training")
+    axes.set_ylabel("accuracy, %")
+    axes.legend(frameon=False)
+
+
 def ablations(axes, rows):
-    """Figure 6: accuracy without each part of r-LSTM."""
+    """Figure 6: validation accuracy without each part of r-LSTM."""
+    (axes,) = axes
     rows = rows[::-1]
-    means, deviations = zip(*(accuracy(row, "validation") for row in rows))
+    means, deviations = zip(*(in_percent(row, "validation_accuracy") for row in rows))
     colours = [COLOURS.get(row["method"], "#a9c7d1") for row in rows]
     axes.barh([row["method"].replace("_", " ") for row in rows], means, xerr=deviations,
               color=colours, capsize=2)  # fmt: skip
@@ -63,16 +96,18 @@ def ablations(axes, rows):
     axes.set_xlabel("validation accuracy, %")
 
 
-FIGURES = {  # name of the figure: table, and what draws it
-    "figure4_digits": ("digits.csv", shrinking_truncation),
-    "figure6_digits": ("ablations.csv", ablations),
+FIGURES = {  # name: what draws it, and the number of its panels
+    "figure3": (lengths, 2),
+    "figure4": (shrinking_truncation, 1),
+    "figure5": (curves, 1),
+    "figure6": (ablations, 1),
 }
 
 
 def main(program, arguments):
-    """Draws every figure whose table is there."""
+    """Draws every table of a figure that is there."""
     parser = argparse.ArgumentParser(program, description=__doc__.splitlines()[0])
-    parser.add_argument("--results", default="results", help="folder of the tables")
+    parser.add_argument("--results", default="results", help="folder of figure*_*.csv")
     parser.add_argument("--output", required=True, help="folder to write")
     given = parser.parse_args(arguments)
     try:
@@ -80,22 +115,23 @@ def main(program, arguments):
         from matplotlib.figure import Figure
     except ImportError:
         sys.exit(f"{program}: error: figures need matplotlib: pip install 'aux_keras[figures]'")
+    tables = sorted(pathlib.Path(given.results).glob("figure[3-6]_*.csv"))
+    if not tables:
+        sys.exit(
+            f"{program}: error: `--results` must be a folder with tables that `aux-keras "
+            f"experiment` made of figures, such as figure4_miniature.csv. Received: {given.results}"
+        )
     matplotlib.rcParams["svg.hashsalt"] = "aux_keras"  # the same table gives the same file
     output = pathlib.Path(given.output)
     output.mkdir(parents=True, exist_ok=True)
-    drawn = 0
-    for name, (table, draw) in FIGURES.items():
-        rows = read(pathlib.Path(given.results) / table)
-        if rows:
-            figure = Figure(figsize=(6, 3.6), layout="constrained")
-            axes = figure.add_subplot()
-            draw(axes, rows)
-            axes.spines[["top", "right"]].set_visible(False)
-            for form in ("svg", "png"):
-                metadata = {"Date": None} if form == "svg" else {"Software": None}
-                figure.savefig(output / f"{name}.{form}", dpi=150, metadata=metadata)
-            print(f"{output / name}.svg")
-            drawn += 1
-    if not drawn:
-        tables = ", ".join(table for table, _ in FIGURES.values())
-        sys.exit(f"{program}: error: `--results` must hold one of {tables}")
+    for table in tables:
+        draw, panels = FIGURES[table.stem.partition("_")[0]]
+        figure = Figure(figsize=(6, 2.9 * panels + 0.7), layout="constrained")
+        axes = figure.subplots(panels, squeeze=False)[:, 0]
+        draw(axes, read(table))
+        for each in axes:
+            each.spines[["top", "right"]].set_visible(False)
+        for form in ("svg", "png"):
+            metadata = {"Date": None} if form == "svg" else {"Software": None}
+            figure.savefig(output / f"{table.stem}.{form}", dpi=150, metadata=metadata)
+        print(f"{output / table.stem}.svg")

@@ -1,58 +1,62 @@
 """Runs many configurations, some at a time with a core each, and collects their results."""
 
 import concurrent.futures
+import contextlib
 import json
 import os
-import pathlib
 import queue
 import subprocess
 import sys
 import tempfile
+import time
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
-
-def run_all(runs, workdir, jobs, flags=()):
-    """Runs what `train.py` runs for each configuration; a finished run is not run again.
+class Pool:
+    """Some processes of `worker`, each on its share of the cores.
 
     Args:
-        runs: dict from a run's name to the list of its flags.
-        workdir: folder, with a folder of its own for every run.
-        jobs: int, runs at a time, each held to its share of the cores.
-        flags: list of flags for all runs.
-
-    Returns:
-        dict from a run's name to its `result.json`.
-
-    Raises:
-        RuntimeError: if a run fails, or its folder holds one of other flags.
+        jobs: int, processes.
     """
-    workers = queue.Queue()
-    cores = sorted(os.sched_getaffinity(0))  # Linux
-    for job in range(min(jobs, len(runs))):
-        workers.put(Worker(set(cores[job::jobs]) or set(cores)))
 
-    def run(name):
-        worker = workers.get()
-        try:
-            flagged = [*runs[name], *flags, f"--workdir={pathlib.Path(workdir) / name}"]
-            return name, worker.run(flagged)
-        finally:
-            workers.put(worker)
+    def __init__(self, jobs):
+        cores = sorted(os.sched_getaffinity(0))  # Linux
+        self.workers = [Worker(set(cores[job::jobs]) or set(cores)) for job in range(jobs)]
+        self.idle = queue.Queue()
+        for worker in self.workers:
+            self.idle.put(worker)
 
-    results = {}
-    with concurrent.futures.ThreadPoolExecutor(max(1, workers.qsize())) as pool:
-        pending = [pool.submit(run, name) for name in runs]
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *error):
+        for worker in self.workers:
+            worker.close(stop=kind is not None)
+
+    def ask(self, requests):
+        """Yields `(name, answer)` as they come of `{name: request}`.
+
+        Raises:
+            RuntimeError: if one fails, with its error; the others are not begun.
+        """
+
+        def one(name):
+            worker = self.idle.get()
+            try:
+                return name, worker.ask(requests[name])
+            finally:
+                self.idle.put(worker)
+
+        threads = concurrent.futures.ThreadPoolExecutor(len(self.workers))
         try:
+            pending = [threads.submit(one, name) for name in requests]
             for done in concurrent.futures.as_completed(pending):
-                name, results[name] = done.result()
-                accuracy = results[name]["test_accuracy"]
-                print(f"{len(results)}/{len(runs)} {name}: {accuracy:.4f}", flush=True)
+                yield done.result()
+        except BaseException:
+            for worker in self.workers:
+                worker.close(stop=True)
+            raise
         finally:
-            pool.shutdown(cancel_futures=True)
-            while not workers.empty():
-                workers.get().close()
-    return results
+            threads.shutdown(cancel_futures=True)
 
 
 class Worker:
@@ -62,8 +66,8 @@ class Worker:
         self.cores = cores
         self.process = None
 
-    def run(self, flags):
-        """The result of a run.
+    def ask(self, request):
+        """The answer to a request.
 
         Raises:
             RuntimeError: if it fails, with its error or the end of the process's output.
@@ -71,25 +75,80 @@ class Worker:
         if self.process is None:
             self.log = tempfile.TemporaryFile("w+")
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "aux_keras.experiments.worker"], cwd=ROOT, text=True,
+                [sys.executable, "-m", "aux_keras.experiments.worker"], text=True,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log,
+                start_new_session=True,  # ctrl-C reaches it as one signal, of `close`
                 preexec_fn=lambda: os.sched_setaffinity(0, self.cores),
             )  # fmt: skip
-        self.process.stdin.write(json.dumps(flags) + "\n")
+        self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
         answer = self.process.stdout.readline()
         if not answer:
             self.log.seek(0)
-            raise RuntimeError(f"{' '.join(flags)}\n{self.log.read()[-2000:]}")
+            raise RuntimeError(f"{' '.join(request['flags'])}\n{self.log.read()[-2000:]}")
         result = json.loads(answer)
         if "error" in result:
-            raise RuntimeError(f"{' '.join(flags)}\n{result['error']}")
+            raise RuntimeError(f"{' '.join(request['flags'])}\n{result['error']}")
         return result
 
-    def close(self):
-        """Ends the process."""
+    def close(self, stop):
+        """Ends the process: at once, after a checkpoint of the run in it, if `stop`."""
         if self.process is not None:
-            self.process.stdin.close()
+            if stop:
+                self.process.terminate()
+            with contextlib.suppress(BrokenPipeError):
+                self.process.stdin.close()
             self.process.wait()
             self.process.stdout.close()
             self.log.close()
+            self.process = None
+
+
+def measure(pool, runs):
+    """Steps of runs, and seconds per step, measured on a few steps of each.
+
+    Args:
+        pool: `Pool`.
+        runs: dict from a name to a list of flags.
+
+    Returns:
+        dict from a name to `{phase: [steps, seconds per step]}`.
+    """
+    return dict(pool.ask({n: {"flags": flags, "timed": True} for n, flags in runs.items()}))
+
+
+def run_all(pool, runs, workdir, seconds, progress=print):
+    """Runs what `train.py` runs for each configuration; a finished run is not run again.
+
+    Args:
+        pool: `Pool`.
+        runs: dict from a run's name to the list of its flags.
+        workdir: folder, with a folder of its own for every run.
+        seconds: dict from a run's name to how long it should take; of what is not there, 0.
+        progress: function that is given a line per run: what it reached, and the time left.
+
+    Returns:
+        dict from a run's name to its `result.json`, with its folder as `workdir`.
+
+    Raises:
+        RuntimeError: if a run fails, or its folder holds one of other flags.
+    """
+    requests = {name: {"flags": [*f, f"--workdir={workdir / name}"]} for name, f in runs.items()}
+    began, results, planned = time.perf_counter(), {}, 0
+    for name, result in pool.ask(requests):  # in the order in which they end
+        results[name] = {**result, "workdir": workdir / name}
+        planned += seconds.get(name, 0)
+        line = f"{len(results)}/{len(runs)} {name}: {result['test_accuracy']:.4f}"
+        if planned and (left := sum(seconds.get(n, 0) for n in set(runs) - set(results))):
+            line += f", {duration(left * (time.perf_counter() - began) / planned)} left"
+        progress(line)
+    return results
+
+
+def duration(seconds):
+    """Seconds in words, such as `1 h 20 min`."""
+    minutes = max(1, round(seconds / 60))
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    parts = [f"{days} d"] * bool(days) + [f"{hours} h"] * bool(hours)
+    return " ".join([*parts, f"{minutes} min"] if not days else parts)

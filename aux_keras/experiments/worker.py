@@ -1,25 +1,50 @@
 """Runs configurations one after another in one process, for `runner`.
 
-Reads a JSON list of flags per line and answers each with a line, the JSON of `result.json` or
-`{"error": ...}`. What the runs print goes to stderr. Several runs in a process share TensorFlow's
-start and what XLA has compiled for networks of equal shapes, more than half of a short run's time.
+Reads a line of JSON per request, `{"flags": [...]}`, and answers each with a line: the JSON of
+`result.json`, or `{"error": ...}`; with `"timed": true` what `timed` returns. What runs print
+goes to stderr. Several runs in a process share TensorFlow's start and what XLA has compiled for
+networks of equal shapes, more than half of a short run's time.
 """
 
 import gc
 import json
 import os
 import sys
+import time
 
 import keras
 
 from aux_keras import flags
 from aux_keras.training import loop
 
+TIMED_STEPS = 5  # after the first, which compiles
 
-def run(arguments):
-    """The result of one run, or what `train.py` would say is wrong with it."""
+
+def timed(config):
+    """Steps of each phase and seconds per step, measured on a few: `{phase: [steps, seconds]}`."""
+    task = loop.load_task(config)
+    model, found = loop.build_model(config, task), {}
+    for phase in loop.phases(config, task, model):
+        loop.compile_model(model, config, phase)
+        times = []
+        clock = keras.callbacks.LambdaCallback(
+            on_train_batch_end=lambda batch, logs, times=times: times.append(time.perf_counter())
+        )
+        dataset = task.training(config.batch_size, 0)
+        given = {"steps_per_epoch": 1 + TIMED_STEPS, "callbacks": [clock], "shuffle": False}
+        if phase.name == "pretrain":
+            model.pretrain(dataset, optimizer=model.optimizer, verbose=0, **given)
+        else:
+            model.fit(dataset, verbose=0, **given)
+        found[phase.name] = [phase.steps, (times[-1] - times[0]) / (len(times) - 1)]
+    return found
+
+
+def answer(request):
+    """What is answered to a request, errors as `train.py` would say them."""
     try:
-        return loop.run(flags.parse(arguments))
+        config = flags.parse(request["flags"])
+        return timed(config) if request.get("timed") else loop.run(config)
     except (ValueError, FloatingPointError, OSError) as error:
         return {"error": str(error)}
     finally:
@@ -28,12 +53,15 @@ def run(arguments):
 
 
 def main():
-    """Answers every line of stdin."""
+    """Answers every line of stdin; on ctrl-C or SIGTERM a run writes a checkpoint, as alone."""
     flags.define_flags()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a run prints is no answer
-    for line in sys.stdin:
-        print(json.dumps(run(json.loads(line))), file=answers, flush=True)
+    try:
+        for line in sys.stdin:
+            print(json.dumps(answer(json.loads(line))), file=answers, flush=True)
+    except KeyboardInterrupt:
+        pass  # whoever asked is interrupted too
 
 
 if __name__ == "__main__":

@@ -83,20 +83,41 @@ def run(config):
     if result := folder.finished(workdir):
         return result
     with cluster.workers(config) as workers:
-        options = {name: getattr(config, name) for name in DATA_OPTIONS}
-        task = tasks.load(config.task, config.seed, bucket_lengths=config.buckets(), **options)
+        task = load_task(config)
         workers.agree_on("the numbers of examples in `data_dir`", str(task.sizes))
         for note in task.notes:
             print(note)
-        keras.utils.set_random_seed(config.seed)
         with workers.strategy.scope():
-            model = factory.build(
-                config, task.time, task.features, task.classes, task.vocabulary,
-                task.preprocessing(),
-            )  # fmt: skip
+            model = build_model(config, task)
         if config.pretrained is not None:
             load_pretrained(model, config)
         return run_phases(model, task, config, workdir, workers)
+
+
+def load_task(config):
+    """The task of a configuration, see `tasks.load`."""
+    options = {name: getattr(config, name) for name in DATA_OPTIONS}
+    return tasks.load(config.task, config.seed, bucket_lengths=config.buckets(), **options)
+
+
+def build_model(config, task):
+    """The network of a configuration for a task, with its seed."""
+    keras.utils.set_random_seed(config.seed)
+    return factory.build(
+        config, task.time, task.features, task.classes, task.vocabulary, task.preprocessing()
+    )
+
+
+def compile_model(model, config, phase):
+    """Compiles for a phase, with an optimizer of its own."""
+    optimizer = schedules.make_optimizer(
+        config.optimizer, config.learning_rate, phase.halve_steps, config.warmup_steps,
+        config.clip_norm, config.rmsprop_epsilon,
+    )  # fmt: skip
+    model.compile(
+        optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"],
+        jit_compile=config.jit_compile,
+    )  # fmt: skip
 
 
 def run_phases(model, task, config, workdir, workers):
@@ -163,14 +184,7 @@ def run_phase(run, phase):
         checkpoints.restore_model(model, pretraining)
         run.rows[:] = checkpoints.read_record(pretraining)["metrics"]
     with run.workers.strategy.scope():
-        optimizer = schedules.make_optimizer(
-            config.optimizer, config.learning_rate, phase.halve_steps, config.warmup_steps,
-            config.clip_norm, config.rmsprop_epsilon,
-        )  # fmt: skip
-        model.compile(
-            optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"],
-            jit_compile=config.jit_compile,
-        )  # fmt: skip
+        compile_model(model, config, phase)
         checkpoint.restore(model)  # here, as there may be no step left to train
     tensorboard = run.place / "tensorboard" / phase.name
     watchers = [

@@ -1,0 +1,125 @@
+"""Runs a table or figure of the paper, and writes its csv file.
+
+aux-keras experiment table2 --scale=quarter --workdir=runs/table2
+
+First some steps of every row are timed, and the time of all is printed. The same command resumes
+what was interrupted; runs that are finished are not run again. Rows with an accuracy in the paper
+have it beside theirs.
+"""
+
+import argparse
+import json
+import pathlib
+import signal
+import sys
+
+from aux_keras import flags as flagfiles
+from aux_keras.experiments import catalogue, gather, runner
+
+NAMES = list(dict.fromkeys(name for found in catalogue.SCALES.values() for name in found))
+
+
+def main(program, arguments):
+    """Runs the command; exits with 1 and one message if it cannot."""
+    given = parse(program, arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops as ctrl-C does
+    try:
+        if given.list:
+            print("\n".join(f"{row.name}: {' '.join(row.flags)}" for row in given.rows))
+        else:
+            with runner.Pool(given.jobs) as pool:
+                run(given, pool)
+    except (RuntimeError, OSError) as error:
+        sys.exit(f"{program}: error: {error}")
+    except KeyboardInterrupt:
+        print(f"\n{program}: interrupted; rerun the same command to resume", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
+
+
+def parse(program, arguments):
+    """The arguments, parsed, with `experiment` and its `rows`."""
+    parser = argparse.ArgumentParser(
+        program, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("name", choices=NAMES, help="table or figure")
+    parser.add_argument("--scale", default="miniature", choices=list(catalogue.SCALES))
+    parser.add_argument("--workdir", required=True, help="folder of the runs")
+    parser.add_argument("--output", help="csv file, by default NAME_SCALE.csv in the workdir")
+    parser.add_argument("--seeds", type=int, help="seeds per row, by default the table's own")
+    parser.add_argument("--rows", nargs="+", help="rows to run, by default all; see --list")
+    parser.add_argument("--jobs", type=int, default=2, help="processes at a time")
+    parser.add_argument("--flags", nargs="*", default=[], help="flags for all runs, without --")
+    parser.add_argument("--list", action="store_true", help="print the rows with their flags")
+    parser.add_argument("--plan", action="store_true", help="time the rows, and run nothing")
+    given = parser.parse_args(arguments)
+    found = catalogue.SCALES[given.scale]
+    if given.name not in found:
+        parser.error(f"{given.name} has no scale {given.scale}")
+    given.experiment = found[given.name]
+    if given.seeds is None:
+        given.seeds = given.experiment.seeds
+    if min(given.seeds, given.jobs) < 1:
+        parser.error("--seeds and --jobs must be at least 1")
+    rows = {row.name: row for row in given.experiment.rows}
+    if unknown := sorted(set(given.rows or ()) - set(rows)):
+        parser.error(f"--rows must be among {', '.join(rows)}. Received: {', '.join(unknown)}")
+    given.rows = [rows[name] for name in given.rows or rows]
+    given.workdir = pathlib.Path(given.workdir).expanduser().resolve()
+    given.output = given.output or given.workdir / f"{given.name}_{given.scale}.csv"
+    given.flags = [f"--{flag}" for flag in given.flags]
+    return given
+
+
+def run(given, pool):
+    """Times, runs, gathers; `given` is what `parse` returns."""
+    experiment, rows = given.experiment, given.rows
+    phases = experiment.runs(rows, given.seeds, given.workdir)
+    phases = [{n: [*f, *for_task(f, given.flags)] for n, f in part.items()} for part in phases]
+    seconds = plan(pool, given, phases)
+    if given.plan:
+        return
+    results = {}
+    for part in phases:
+        results |= runner.run_all(pool, part, given.workdir, seconds)
+    names = {row.name: experiment.pretraining_of(row) for row in rows}
+    found, before = {}, {}
+    for row in rows:
+        found[row.name] = [results[f"{row.name}_{seed}"] for seed in range(given.seeds)]
+        if f"{names[row.name]}_0" in results:
+            before[row.name] = [results[f"{names[row.name]}_{s}"] for s in range(given.seeds)]
+    pathlib.Path(given.output).parent.mkdir(parents=True, exist_ok=True)
+    gather.write(given.output, experiment.gather(rows, found, before))
+    print(f"Written: {given.output}")
+
+
+def plan(pool, given, phases):
+    """Times one seed of every row and prints what all take; kept in `plan.json` of the workdir.
+
+    Returns:
+        dict from a run's name to its seconds of training.
+    """
+    path = given.workdir / "plan.json"
+    known = json.loads(path.read_text()) if path.exists() else {}
+    runs = phases[0] | phases[1]
+    first = {name: flags for name, flags in runs.items() if name.endswith("_0")}
+    known |= runner.measure(pool, {n: f for n, f in first.items() if n not in known})
+    given.workdir.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(known, indent=1))
+    seconds = {}
+    for name in runs:
+        row = f"{name.rpartition('_')[0]}_0"
+        seconds[name] = sum(steps * each for steps, each in known[row].values())
+        if name == row:
+            text = ", ".join(f"{p} {n} steps of {s:.3f} s" for p, (n, s) in known[row].items())
+            print(f"{row}: {text}: {runner.duration(seconds[row])}")
+    whole = runner.duration(sum(seconds.values()) / given.jobs)
+    print(f"{given.experiment.title}: {len(runs)} runs, {given.jobs} at a time: about {whole}, "
+          "evaluations not counted", flush=True)  # fmt: skip
+    return seconds
+
+
+def for_task(flags, common):
+    """Those of the flags for all runs that the task of a run takes."""
+    tasks = [f for f in flagfiles.expand_flagfiles(flags) if f.startswith("--task=")]
+    takes_files = tasks[-1:] and tasks[-1] in ("--task=dbpedia", "--task=stanford_dogs")
+    return [f for f in common if takes_files or not f.startswith("--manual_dir")]
