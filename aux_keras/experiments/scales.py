@@ -9,7 +9,7 @@ is the truncated LSTM with only as many labelled steps as the others have.
 import dataclasses
 
 from aux_keras import config, flags
-from aux_keras.experiments.experiment import Row
+from aux_keras.experiments.experiment import Experiment, Row
 
 PRETRAINING, LABELLED = 3000, 3000
 SIZES = {"mnist": 14, "pmnist": 14, "cifar10": 16}
@@ -42,6 +42,29 @@ def quarter(experiments):
                 rows.append(Row({"method": "curriculum"}, [*rows[-1].flags, *growth]))
         title = f"{experiment.title}, at a quarter of the scale"
         found[name] = dataclasses.replace(experiment, title=title, rows=rows, seeds=3)
+    rows = search(found["table2"].rows)
+    found["search"] = Experiment("Learning rate and sampling decay on MNIST", 1, rows)
+    return found
+
+
+def search(rows):
+    """What the rate and the decay of scheduled sampling were chosen by, of MNIST's rows of Table 2.
+
+    Half of the steps, one seed, by the accuracy on the validation split.
+    """
+    rows = {row.columns["method"]: row for row in rows if row.columns["task"] == "mnist"}
+    tried = [("lstm", rate, None) for rate in (0.001, 0.002, 0.004)]
+    tried += [("r", rate, 600) for rate in (0.001, 0.002, 0.004)]
+    tried += [("r", 0.002, decay) for decay in (0, 200, 2000)]
+    found = []
+    for method, rate, decay in tried:
+        columns = {"method": method, "learning_rate": rate, "sampling_decay_steps": decay}
+        own = {"learning_rate": rate, "test_examples": 1, "steps": LABELLED // 2, "halve_epochs": 2}
+        if method == "r":
+            own |= {"pretrain_steps": PRETRAINING // 2, "sampling_decay_steps": decay}
+        else:
+            own |= {"steps": LABELLED, "halve_epochs": 4}
+        found.append(Row(columns, [*rows[method].flags, *as_flags(own)]))
     return found
 
 
