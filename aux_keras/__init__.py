@@ -35,6 +35,7 @@ _MODULES = {
     "URNNCell": "cells.urnn",
     "feature_extractor": "models.feature_extractor",
     "memory_profile": "models.memory_profile",
+    "reconstructions": "pictures.reconstructions",
 }
 __all__ = sorted(_MODULES)
 

@@ -12,7 +12,7 @@ FULL = "full"
 # Where a run happens and what it writes when, not what it computes:
 PLACES = (
     "workdir", "data_dir", "download", "checkpoint_steps", "checkpoint_minutes", "strategy",
-    "worker_timeout", "local_workers",
+    "worker_timeout", "local_workers", "pictures",
 )  # fmt: skip
 
 
@@ -145,6 +145,9 @@ class ExperimentConfig:
     )
     jit_compile: bool = _field(False, "compile the whole training step with XLA")
     memory_gap: bool = _field(True, "log the memory gap of every auxiliary loss at evaluations")
+    pictures: bool = _field(
+        True, "reconstructions in TensorBoard at validations; figures/ and report.html at the end"
+    )
     checkpoint_steps: int = _field(200, "steps between checkpoints", least=1)
     checkpoint_minutes: float = _field(10.0, "the most minutes between checkpoints", least=0)
     strategy: str = _field(

@@ -24,9 +24,10 @@ MAY_SEE = {
     "attention": SHARED | {"layers", "attention"},
     "losses": SHARED | {"scan", "layers", "losses"},
     "models": SHARED | {"scan", "cells", "layers", "attention", "losses", "models"},
+    "pictures": {"models", "pictures"},
     "data": {"data"},
     "serving": {"quiet", "scan", "layers", "models", "data", "serving"},
-    "training": {"layers", "models", "data", "serving", "training"},
+    "training": {"losses", "models", "data", "serving", "pictures", "training"},
     "experiments": {"config", "flags", "training", "experiments", "data", "models"},
 }
 MAY_SEE_CONFIG = {"models/factory.py"}

@@ -26,7 +26,8 @@ from tests import test_config, test_stanford_dogs
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SMALL = ["--units=8", "--embedding_units=8", "--classifier_units=8", "--decoder_units=8",
-         "--segment_length=12", "--train_examples=192", "--memory_gap=false"]  # fmt: skip
+         "--segment_length=12", "--train_examples=192", "--memory_gap=false",
+         "--pictures=false"]  # fmt: skip
 REAL = pytest.mark.skipif(
     not pathlib.Path(os.environ.get("TFDS_DATA_DIR", ""), "mnist").exists(),
     reason="needs MNIST in $TFDS_DATA_DIR",
@@ -63,12 +64,14 @@ def rows(workdir):
 
 def test_a_run_leaves_what_it_promises(tmp_path):
     short = ["--pretrain_epochs=2", "--epochs=2", "--validation_fraction=0.3", "--memory_gap=true"]
+    short.append("--pictures=true")
     done = train(tmp_path, *SMALL, *short)
     assert done.returncode == 0, done.stderr
     assert "auxiliary_loss" in done.stdout and "accuracy" in done.stdout
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"lock", "config.cfg", "metrics.jsonl", "tensorboard", "checkpoints",
-                     "model.keras", "saved_model", "result.json"}  # fmt: skip
+                     "model.keras", "saved_model", "figures", "report.html",
+                     "result.json"}  # fmt: skip
     result = json.loads((tmp_path / "result.json").read_text())
     assert f"Test accuracy: {result['test_accuracy']:.4f}" in done.stdout
     assert result["steps"] == {"pretrain": 4, "train": 4} and result["seed"] == 0
@@ -152,7 +155,7 @@ def small_run(workdir, **overrides):
     config = test_config.read(ROOT / "configs" / "digits_r.cfg")
     small = dict(units=8, embedding_units=8, classifier_units=8, decoder_units=8, segment_length=12,
                  train_examples=64, batch_size=32, pretrain_steps=3, steps=3,
-                 memory_gap=False, rmsprop_epsilon=1e-20)  # fmt: skip
+                 memory_gap=False, pictures=False, rmsprop_epsilon=1e-20)  # fmt: skip
     loop.run(dataclasses.replace(config, workdir=str(workdir), **{**small, **overrides}))
     return keras.models.load_model(workdir / folder.MODEL)
 
@@ -359,7 +362,13 @@ def test_pretraining_of_another_run(tmp_path):
 @REAL
 @pytest.mark.parametrize("flagfile", ["mnist_r", "mnist_p", "pmnist_lstm_300", "cifar_r_20x30"])
 def test_flagfiles_on_real_data(flagfile, tmp_path):
-    size = ["--image_size=14", "--train_examples=256", "--batch_size=32", "--memory_gap=false"]
+    size = [
+        "--image_size=14",
+        "--train_examples=256",
+        "--batch_size=32",
+        "--memory_gap=false",
+        "--pictures=false",
+    ]
     if not flagfile.endswith(("lstm_300", "20x30")):
         size.append("--segment_length=150")
     done = train(tmp_path, *size, "--pretrain_steps=2", "--steps=2", flagfile=flagfile)

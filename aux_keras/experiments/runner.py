@@ -133,7 +133,10 @@ def run_all(pool, runs, workdir, seconds, progress=print):
     Raises:
         RuntimeError: if a run fails, or its folder holds one of other flags.
     """
-    requests = {name: {"flags": [*f, f"--workdir={workdir / name}"]} for name, f in runs.items()}
+    requests = {
+        name: {"flags": ["--pictures=false", *own, f"--workdir={workdir / name}"]}
+        for name, own in runs.items()
+    }
     began, results, planned = time.perf_counter(), {}, 0
     for name, result in pool.ask(requests):  # in the order in which they end
         results[name] = {**result, "workdir": workdir / name}

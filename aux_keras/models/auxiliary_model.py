@@ -6,13 +6,12 @@ import tensorflow as tf
 from aux_keras import randomness
 from aux_keras.arguments import check_integer, revive
 from aux_keras.losses.objective import normalized_auxiliary_loss
-from aux_keras.losses.reconstruction import Reconstruction
 from aux_keras.losses.scheduled_sampling import teacher_probability
 from aux_keras.models import input_checks, logs, loss_runs, observation
 from aux_keras.models.joint_weight import JointWeight
 from aux_keras.models.memory_gap import MemoryGap, gaps_of, recall
 from aux_keras.models.pretraining import pretrain
-from aux_keras.models.reconstruct import reconstruct
+from aux_keras.models.reconstruct import Reconstructor
 from aux_keras.models.replicas import add_gradients, check_compiled_for, symbolic_build
 
 TRAINING, EVALUATION = 0, 1  # first component of a key: draws of the two never coincide
@@ -311,15 +310,13 @@ class AuxiliaryModel(keras.Model):
 
         Args:
             inputs: what the model takes, one batch of arrays.
-            anchors, length: positions, and tokens before them, see `models.reconstruct`.
+            anchors, length: positions, and tokens before them, see `Reconstructor`.
             loss: str, name of a `Reconstruction`, by default the only one.
 
         Returns:
             array of tokens, see there.
         """
-        found = loss_runs.find_loss(self.auxiliary, loss, Reconstruction)
-        reading = self.reading(input_checks.as_tensors(inputs))
-        return reconstruct(found, reading, anchors, length)
+        return Reconstructor(self, loss)(inputs, anchors, length)
 
     def export(self, *arguments, **options):
         """As `keras.Model.export`: the model, without the auxiliary losses."""

@@ -4,50 +4,71 @@ import numpy as np
 import tensorflow as tf
 
 from aux_keras.arguments import check_integer
+from aux_keras.losses.reconstruction import Reconstruction
+from aux_keras.models import input_checks, loss_runs
 from aux_keras.scan.windows import states_at
 
 
-def reconstruct(task, reading, anchors, length=None):
-    """The tokens before the anchors; see `AuxiliaryModel.reconstruct`.
+class Reconstructor:
+    """Reconstructs what a model has read; compiled once for every length.
 
     The decoder starts from the state at the anchor and is fed the one true token at which its
     segment begins, the anchor's own where segments are reversed; then it feeds itself what it
     predicts (of characters the most probable one).
 
     Args:
-        task: a built `Reconstruction`.
-        reading: `Reading` of the batch, of eager tensors.
-        anchors: int, or int array `(batch,)` or `(batch, anchors)`: position of the last token
-            that the state has read.
-        length: int, or None for as many as the loss has and the earliest anchor allows.
-
-    Returns:
-        array `(batch, length, features)`, or characters `(batch, length)`, with an axis of
-        anchors after `batch` if there is one in `anchors`: the tokens at `anchor - length` ...
-        `anchor - 1` in the order of the sequence; one position later each if the loss does not
-        reverse.
+        model: `AuxiliaryModel`.
+        loss: str, name of a `Reconstruction` of it, by default the only one.
 
     Raises:
-        ValueError: on anchors or a length outside of the sequences.
+        ValueError: if the loss cannot be told.
     """
-    lengths, given = reading.lengths.numpy(), np.asarray(anchors)
-    anchors = check_anchors(given, lengths)
-    earliest = int(anchors.min()) if anchors.size else task.segment_length
-    if length is None:
-        length = min(task.segment_length, earliest)
-    if check_integer("length", length, 1) > earliest:
-        raise ValueError(
-            f"`length` must be at most {earliest}, the earliest anchor. Received: {length=}"
-        )
 
-    @tf.function
-    def run(anchors):
-        encoder, embedding, tokens, features, _ = reading
+    def __init__(self, model, loss=None):
+        self.model = model
+        self.task = loss_runs.find_loss(model.auxiliary, loss, Reconstruction)
+        self.compiled = tf.function(self._run, reduce_retracing=True)
+
+    def tokens(self, inputs):
+        """`(tokens, lengths)` that the main RNN reads of the inputs: eager tensors."""
+        reading = self.model.reading(input_checks.as_tensors(inputs))
+        return reading.tokens, reading.lengths
+
+    def __call__(self, inputs, anchors, length=None):
+        """The tokens before the anchors.
+
+        Args:
+            inputs: what the model takes, one batch of arrays.
+            anchors: int, or int array `(batch,)` or `(batch, anchors)`: position of the last
+                token that the state has read.
+            length: int, or None for as many as the loss has and the earliest anchor allows.
+
+        Returns:
+            array `(batch, length, features)`, or characters `(batch, length)`, with an axis of
+            anchors after `batch` if there is one in `anchors`: the tokens at `anchor - length`
+            ... `anchor - 1` in the order of the sequence; one position later each if the loss
+            does not reverse.
+
+        Raises:
+            ValueError: on anchors or a length outside of the sequences.
+        """
+        inputs = input_checks.as_tensors(inputs)
+        given = np.asarray(anchors)
+        anchors = check_anchors(given, self.tokens(inputs)[1].numpy())
+        earliest = int(anchors.min()) if anchors.size else self.task.segment_length
+        if length is None:
+            length = min(self.task.segment_length, earliest)
+        if check_integer("length", length, 1) > earliest:
+            raise ValueError(
+                f"`length` must be at most {earliest}, the earliest anchor. Received: {length=}"
+            )
+        tokens = self.compiled(inputs, tf.constant(anchors, tf.int32), length).numpy()
+        return tokens if given.ndim == 2 else tokens[:, 0]
+
+    def _run(self, inputs, anchors, length):
+        encoder, embedding, tokens, features, _ = self.model.reading(inputs)
         (record,) = states_at(encoder, features, [(anchors + 1, 0)])
-        return task.reconstruct(tokens, anchors, length, record, encoder, embedding)
-
-    tokens = run(tf.constant(anchors, tf.int32)).numpy()
-    return tokens if given.ndim == 2 else tokens[:, 0]
+        return self.task.reconstruct(tokens, anchors, length, record, encoder, embedding)
 
 
 def check_anchors(anchors, lengths):

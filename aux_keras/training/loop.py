@@ -17,7 +17,7 @@ from aux_keras.data import tasks
 from aux_keras.models import factory, input_checks
 from aux_keras.models.memory_profile import memory_profile
 from aux_keras.serving.export import export_model
-from aux_keras.training import callbacks, checkpoints, cluster, schedules
+from aux_keras.training import callbacks, checkpoints, cluster, pictures, schedules
 from aux_keras.training import workdir as folder
 from aux_keras.training.signals import Signals
 
@@ -82,6 +82,8 @@ def run(config):
     workdir = folder.check(config)
     if result := folder.finished(workdir):
         return result
+    if config.pictures:
+        pictures.check()
     with cluster.workers(config) as workers:
         task = load_task(config)
         workers.agree_on("the numbers of examples in `data_dir`", str(task.sizes))
@@ -193,6 +195,8 @@ def run_phase(run, phase):
         checkpoint,
         keras.callbacks.TensorBoard(tensorboard, write_graph=False),
     ]
+    if config.pictures:
+        watchers.append(pictures.ReconstructionLog(tensorboard, model, task))
     split = "test" if config.validate_on_test else "validation"
     validation = task.evaluation(split) if task.sizes[split] else None
     arguments = {"validation_data": validation, "callbacks": watchers, "shuffle": False}
@@ -305,6 +309,10 @@ def finish(run):
             "python": platform.python_version(),
         },
     }  # fmt: skip
+    if config.pictures:
+        pictures.write(place, model, task, config, rows, result)
     folder.write_text(place / folder.RESULT, json.dumps(result, indent=2, allow_nan=False) + "\n")
     print(f"Test accuracy: {result['test_accuracy']:.4f}")
+    if config.pictures:
+        print(f"What it has learnt, in pictures: {run.workdir / folder.REPORT}")
     return result

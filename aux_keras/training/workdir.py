@@ -7,6 +7,8 @@ tensorboard/     the same as TensorBoard events
 checkpoints/     model and optimizer, a folder per phase, a folder per checkpoint
 model.keras      the trained model
 saved_model/     its classifier for others, see `serving.endpoints`
+figures/         curves, confusion, memory profiles, reconstructions
+report.html      these on one page, with the flags
 result.json      the run in numbers; written last
 unfinished-*     being written; left by a killed run until the same command runs again
 """
@@ -23,6 +25,7 @@ import filelock
 
 CONFIG, METRICS, RESULT, LOCK = "config.cfg", "metrics.jsonl", "result.json", "lock"
 MODEL, SAVED_MODEL = "model.keras", "saved_model"
+FIGURES, REPORT = "figures", "report.html"
 GLOB = "*?[]\\"
 
 

@@ -1,0 +1,1 @@
+"""What a network has learnt, as pictures; they need matplotlib, an extra."""
