@@ -215,9 +215,9 @@ def run_phase(run, phase):
 
 def tell_memory(model, task):
     """Says in a line each which auxiliary losses have taught the RNN nothing."""
-    split = "validation" if task.sizes["validation"] else "train"
-    for loss in model.auxiliary:
-        profile = memory_profile(model, task.evaluation(split).take(2), loss.name)
+    batch = pictures.measured(task)
+    for loss in model.auxiliary if batch is not None else ():
+        profile = memory_profile(model, batch, loss.name)
         if profile.gap <= profile.gap_error:
             print(
                 f"The memory gap of {loss.name} is {profile.gap:.2g}, with a standard error of "

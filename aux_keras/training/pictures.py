@@ -24,8 +24,17 @@ def check():
         )
 
 
+def measured(task):
+    """A batch of two sequences or more to measure memory by, never of the test split, or None."""
+    for split in ("validation", "train"):
+        for inputs, *_ in task.evaluation(split) if task.sizes[split] else ():
+            if len(keras.tree.flatten(inputs)[0]) > 1:
+                return keras.tree.map_structure(lambda part: part.numpy(), inputs)
+    return None
+
+
 def seen(task):
-    """The first sequences of the validation split, or else of the training split: inputs."""
+    """The first sequences of the validation split, or else of the training split."""
     split = "validation" if task.sizes["validation"] else "train"
     batch = next(iter(task.evaluation(split).take(1)))[0]
     return keras.tree.map_structure(lambda part: part[:SHOWN].numpy(), batch)
@@ -90,12 +99,12 @@ def write(place, model, task, config, rows, result):
     sections = [("Curves", "curves", report.curves(rows))]
     sections.append((f"Confusion, first {CONFUSED} test examples", "confusion",
                      confusion(model, task)))  # fmt: skip
-    split = "validation" if task.sizes["validation"] else "train"
-    texts = {}
+    texts, batch = {}, measured(task)
     for loss in model.auxiliary:
-        profile = memory_profile(model, task.evaluation(split).take(2), loss.name)
-        heading = f"What the RNN remembers: {loss.name}"
-        sections.append((heading, f"memory_profile_{loss.name}", profile.plot().figure))
+        if batch is not None:
+            profile = memory_profile(model, batch, loss.name)
+            heading = f"What the RNN remembers: {loss.name}"
+            sections.append((heading, f"memory_profile_{loss.name}", profile.plot().figure))
         if isinstance(loss, Reconstruction):
             found = Reconstructed(model, loss.name)(seen(task))
             sections.append((f"Sequences as {loss.name} says them", loss.name, found.plot()))
