@@ -1,38 +1,22 @@
-"""The worked examples run as they are, shrunk by their own arguments."""
+"""The notebooks run from top to bottom; each ends with what it must have reached."""
 
-import os
-import re
-import subprocess
-import sys
+import pathlib
 
-import tensorflow as tf
+import nbclient
+import nbformat
+import pytest
 
-from tests.test_training import ROOT
-
-
-def example(name, *arguments):
-    done = subprocess.run(
-        [sys.executable, ROOT / "examples" / name, *map(str, arguments)], text=True,
-        capture_output=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
 
 
-def test_scan_lines(tmp_path):
-    """Two photographs are told apart, and the served model says the same."""
-    printed = example("scan_lines.py", f"--output={tmp_path / 'out'}", "--epochs=3")
-    accuracy = re.search(r"Test accuracy: (.+)", printed)[1]
-    assert float(accuracy) > 0.75, printed
-    assert f"The same from the served model: {accuracy}" in printed
-    assert "640 pixels: " in printed
-    assert (tmp_path / "out" / "model.keras").exists()
-    names = tf.saved_model.load(str(tmp_path / "out" / "served")).label_names()["names"]
-    assert list(names.numpy()) == [b"china", b"flower"]
-
-
-def test_few_labels():
-    """Pretraining without labels helps where there are few."""
-    printed = example("few_labels.py", "--pretrain_epochs=30", "--epochs=50", "--seeds=1")
-    with_, without = map(float, re.search(r"mean: .* (0\.\d+), without (0\.\d+)", printed).groups())
-    assert with_ > without > 0.2, printed
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook(path, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    notebook = nbformat.read(path, as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert not any(cell.outputs or cell.execution_count for cell in code), "strip its outputs"
+    assert code[-1].source.lstrip().startswith(("assert", "mine.save")), "what it must reach"
+    nbclient.NotebookClient(notebook, timeout=900).execute(cwd=tmp_path)
+    pictures = [o for cell in code for o in cell.outputs if "image/png" in o.get("data", {})]
+    assert pictures
