@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from aux_keras.local_workers import free_ports, task
+from tests import test_training as runs
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -26,6 +27,10 @@ from aux_keras.scan import rows
 
 rows.core_count = lambda: 1  # half the time to trace
 kind, steps = sys.argv[1], int(sys.argv[2])
+close, closer = (1e-5, 1e-6), (1e-4, 1e-6)
+if kind == "mixed":  # sums of float16 in another order
+    kind, close, closer = "pixels", (1e-2, 1e-2), (3e-2, 3e-2)
+    keras.mixed_precision.set_global_policy("mixed_float16")
 size = 8 * (steps - 1) + 1  # the last batch has one row, for two replicas
 
 def model():
@@ -82,9 +87,9 @@ if json.loads(os.environ.get("TF_CONFIG", '{"task": {"index": 0}}'))["task"]["in
         if isinstance(expected, dict):
             assert set(expected) == set(found)
         for name in expected if isinstance(expected, dict) else [...]:
-            np.testing.assert_allclose(found[name], expected[name], 1e-5, 1e-6, err_msg=f"{name}")
+            np.testing.assert_allclose(found[name], expected[name], *close, err_msg=f"{name}")
     for a, b in zip(one.weights, shared.weights):
-        np.testing.assert_allclose(b.numpy(), a.numpy(), 1e-4, 1e-6, err_msg=a.path)
+        np.testing.assert_allclose(b.numpy(), a.numpy(), *closer, err_msg=a.path)
 print("equal")
 """
 
@@ -108,10 +113,39 @@ def run(processes, kind, steps):
         assert out.endswith("equal\n"), err[-3000:]
 
 
-@pytest.mark.parametrize("kind", ["pixels", "wrapped", "transformer"])
+@pytest.mark.parametrize("kind", ["pixels", "wrapped", "transformer", "mixed"])
 def test_two_replicas_compute_what_one_process_does(kind):
     """Both phases and evaluation: anchors, feeds, DropConnect, dropout; sequences of any length."""
     run([{}], kind, steps=3)
+
+
+MIRRORED = """
+import sys, tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+devices, made = tf.distribute.MirroredStrategy, []
+tf.distribute.MirroredStrategy = lambda: made.append(devices(["CPU:0", "CPU:1"])) or made[0]
+from aux_keras import cli
+sys.argv[1:] = ["train", *sys.argv[1:]]
+cli.main()
+"""
+
+
+def test_a_run_on_all_devices_computes_what_one_device_does(tmp_path):
+    """`--strategy=mirrored`, which takes every GPU of a machine, here two logical processors."""
+    flags = [*runs.SMALL, "--flagfile=digits_r", "--pretrain_steps=12", "--steps=12",
+             "--optimizer=sgd", "--validation_fraction=0.2", "--batch_size=48"]  # fmt: skip
+    found = []
+    for strategy in ("mirrored", "one"):
+        given = [*flags, f"--strategy={strategy}", f"--workdir={tmp_path / strategy}"]
+        subprocess.run(
+            [sys.executable, "-c", MIRRORED, *given], cwd=ROOT, check=True, capture_output=True
+        )
+        found.append(runs.rows(tmp_path / strategy))
+    assert len(found[0]) == len(found[1]) > 2
+    for mirrored, one in zip(*found):
+        assert mirrored.pop("phase") == one.pop("phase")
+        assert mirrored == pytest.approx(one, rel=1e-5, abs=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["pixels", "documents"])
