@@ -41,7 +41,7 @@ def test_examples_of_the_pages_run(tmp_path, monkeypatch):
         for code in re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), flags=re.S):
             exec(compile(code, page, "exec"), names)
     made = {path.name for path in tmp_path.iterdir()}
-    assert made == {"model.keras", "mine.keras", "served"}
+    assert made == {"model.keras", "mine.keras", "remembered.png", "served"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)

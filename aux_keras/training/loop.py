@@ -200,6 +200,9 @@ def run_phase(run, phase):
     split = "test" if config.validate_on_test else "validation"
     validation = task.evaluation(split) if task.sizes[split] else None
     arguments = {"validation_data": validation, "callbacks": watchers, "shuffle": False}
+    if checkpoint.step < phase.steps and run.workers.chief:
+        what = {"pretrain": "Pretraining, without labels", "train": "Training"}[phase.name]
+        print(f"{what}: steps {checkpoint.step + 1} to {phase.steps}")
     while checkpoint.step < phase.steps:
         dataset = task.training(config.batch_size, checkpoint.step)
         steps = span(checkpoint.step, phase)
