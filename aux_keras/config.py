@@ -15,9 +15,16 @@ PLACES = (
     "worker_timeout", "local_workers", "pictures",
 )  # fmt: skip
 
+# Methods by what they read:
+RECONSTRUCTS, PREDICTS = ("r", "rp"), ("p", "rp")
+SEGMENTS = ("r", "p", "rp")
+AUXILIARY = (*SEGMENTS, "lm", "sa")
+RECURRENT = ("lstm", "irnn", "urnn", *AUXILIARY)
+ATTENTION = ("transformer", "tdmca")
 
-def _field(default, help, choices=None, least=None):
-    metadata = {"help": help, "choices": choices, "least": least}
+
+def _field(default, help, choices=None, least=None, methods=None):
+    metadata = {"help": help, "choices": choices, "least": least, "methods": methods}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -65,67 +72,115 @@ class ExperimentConfig:
     )
     units: int = _field(128, "units of the main RNN; width of a Transformer", least=1)
     irnn_stddev: float = _field(
-        0.001, "standard deviation of an iRNN's input, and with --method=irnn output, weights"
+        0.001,
+        "standard deviation of an iRNN's input, and with --method=irnn output, weights",
+        methods=RECURRENT,
     )
     embedding_units: int = _field(128, "units of the token embedding; 0 for none", least=0)
     classifier_units: int = _field(
         256, "units of the hidden layer of the FFNs; 0 for none", least=0
     )
-    decoder_units: int = _field(128, "units of the auxiliary RNNs", least=1)
-    decoder_layers: int = _field(2, "layers of the decoder", least=1)
+    decoder_units: int = _field(128, "units of the auxiliary RNNs", least=1, methods=SEGMENTS)
+    decoder_layers: int = _field(2, "layers of the decoder", least=1, methods=SEGMENTS)
     decoder_head: str = _field(
-        "ffn", "what predicts a token: two layers, or one dense layer", choices=("ffn", "dense")
+        "ffn",
+        "what predicts a token: two layers, or one dense layer",
+        choices=("ffn", "dense"),
+        methods=AUXILIARY,
     )
     drop_rate: float = _field(0.5, "DropConnect rate of the FFNs' second layer", least=0)
     drop_per: str = _field("example", "one DropConnect mask per", choices=("example", "batch"))
-    num_anchors: int = _field(1, "n, anchors per sequence", least=1)
-    segment_length: int = _field(600, "l, predicted tokens per segment", least=1)
+    num_anchors: int = _field(1, "n, anchors per sequence", least=1, methods=SEGMENTS)
+    segment_length: int = _field(600, "l, predicted tokens per segment", least=1, methods=SEGMENTS)
     placement: str = _field(
         "curriculum", "where a reconstructed segment lies: at the anchor; before it; before it or "
         "at most half behind; from the first to the third of these; or anywhere",
         choices=("immediate", "past", "past_or_spill", "curriculum", "anywhere"),
+        methods=RECONSTRUCTS,
     )  # fmt: skip
     placement_growth_steps: int = _field(
-        100_000, "training steps in which placement=curriculum grows", least=1
+        100_000,
+        "training steps in which placement=curriculum grows",
+        least=1,
+        methods=RECONSTRUCTS,
     )
-    reverse: bool = _field(True, "reconstruct segments in reverse order")
-    structure: str = _field("stacked", "network of the prediction", choices=("stacked", "decoder"))
+    reverse: bool = _field(True, "reconstruct segments in reverse order", methods=RECONSTRUCTS)
+    structure: str = _field(
+        "stacked", "network of the prediction", choices=("stacked", "decoder"), methods=PREDICTS
+    )
     auxiliary_truncation: int | str = _field(
-        300, "steps of back-propagation of the auxiliary losses, or full", least=0, choices=(FULL,)
+        300,
+        "steps of back-propagation of the auxiliary losses, or full",
+        least=0,
+        choices=(FULL,),
+        methods=AUXILIARY,
     )
     supervised_truncation: int | str = _field(
-        300, "steps of back-propagation of the supervised loss, or full", least=0, choices=(FULL,)
+        300,
+        "steps of back-propagation of the supervised loss, or full",
+        least=0,
+        choices=(FULL,),
+        methods=RECURRENT,
     )
     decoder_truncation: int | str = _field(
-        FULL, "steps of back-propagation inside the decoder, or full", least=0, choices=(FULL,)
+        FULL,
+        "steps of back-propagation inside the decoder, or full",
+        least=0,
+        choices=(FULL,),
+        methods=SEGMENTS,
     )
-    transformer_layers: int = _field(2, "blocks of a Transformer or T-DMCA", least=1)
-    heads: int = _field(4, "attention heads", least=1)
-    filter_units: int = _field(512, "units of the hidden layers of a Transformer", least=1)
+    transformer_layers: int = _field(
+        2, "blocks of a Transformer or T-DMCA", least=1, methods=ATTENTION
+    )
+    heads: int = _field(4, "attention heads", least=1, methods=ATTENTION)
+    filter_units: int = _field(
+        512, "units of the hidden layers of a Transformer", least=1, methods=ATTENTION
+    )
     feed_forward: str = _field(
         "dense", "layers of a Transformer's feed-forward networks: dense, or separable "
-        "convolutions of widths 3 and 31", choices=("dense", "separable"),
+        "convolutions of widths 3 and 31", choices=("dense", "separable"), methods=ATTENTION,
     )  # fmt: skip
-    transformer_drop_rate: float = _field(0.1, "dropout of a Transformer", least=0)
-    attention_block: int = _field(256, "positions per block of local attention", least=1)
-    attention_margin: int = _field(128, "positions that a block sees on each side", least=0)
-    compression: int = _field(3, "keys and values per compressed one", least=1)
-    auxiliary_weight: float = _field(1.0, "weight of the auxiliary losses", least=0)
-    joint_training: bool = _field(True, "keep the auxiliary losses after pretraining")
+    transformer_drop_rate: float = _field(
+        0.1, "dropout of a Transformer", least=0, methods=ATTENTION
+    )
+    attention_block: int = _field(
+        256, "positions per block of local attention", least=1, methods=("tdmca",)
+    )
+    attention_margin: int = _field(
+        128, "positions that a block sees on each side", least=0, methods=("tdmca",)
+    )
+    compression: int = _field(3, "keys and values per compressed one", least=1, methods=("tdmca",))
+    auxiliary_weight: float = _field(
+        1.0, "weight of the auxiliary losses", least=0, methods=AUXILIARY
+    )
+    joint_training: bool = _field(
+        True, "keep the auxiliary losses after pretraining", methods=AUXILIARY
+    )
     sampling_decay_steps: int = _field(
-        100_000, "training steps in which scheduled sampling falls to 0; 0: true tokens", least=0
+        100_000,
+        "training steps in which scheduled sampling falls to 0; 0: true tokens",
+        least=0,
+        methods=RECONSTRUCTS,
     )
     feedback: str = _field(
         "sample", "the character fed back: drawn, or the most probable",
-        choices=("sample", "argmax"),
+        choices=("sample", "argmax"), methods=RECONSTRUCTS,
     )  # fmt: skip
-    feedback_gradient: bool = _field(False, "let gradient pass through fed-back outputs")
-    pretrain_epochs: int = _field(100, "epochs of the auxiliary losses alone", least=0)
+    feedback_gradient: bool = _field(
+        False, "let gradient pass through fed-back outputs", methods=RECONSTRUCTS
+    )
+    pretrain_epochs: int = _field(
+        100, "epochs of the auxiliary losses alone", least=0, methods=AUXILIARY
+    )
     pretrained: str | None = _field(
-        None, "folder of a finished run of the same network and seed: start from its pretraining"
+        None,
+        "folder of a finished run of the same network and seed: start from its pretraining",
+        methods=AUXILIARY,
     )
     epochs: int = _field(1000, "epochs of training", least=0)
-    pretrain_steps: int | None = _field(None, "steps, instead of pretrain_epochs", least=0)
+    pretrain_steps: int | None = _field(
+        None, "steps, instead of pretrain_epochs", least=0, methods=AUXILIARY
+    )
     steps: int | None = _field(None, "steps of training, instead of epochs", least=0)
     batch_size: int = _field(128, "examples per step", least=1)
     optimizer: str = _field("rmsprop", "optimizer", choices=("rmsprop", "sgd", "adam"))
@@ -191,12 +246,13 @@ class ExperimentConfig:
                 "`validate_on_test` must be left out with a part of the training set held out. "
                 f"Received: validation_fraction={self.validation_fraction}"
             )
-        if self.method in ("lm", "sa") and self.decoder_truncation != FULL:
-            raise ValueError(
-                f"`decoder_truncation` must be left out with method={self.method!r}, whose one "
-                "network is cut by `auxiliary_truncation`. Received: "
-                f"decoder_truncation={self.decoder_truncation!r}"
-            )
+        for field in dataclasses.fields(self):
+            methods, value = field.metadata["methods"], getattr(self, field.name)
+            if methods and self.method not in methods and value != field.default:
+                raise ValueError(
+                    f"`{field.name}` must be left out with method={self.method!r}, which does not "
+                    f"read it; {', '.join(methods)} do. Received: {field.name}={value!r}"
+                )
 
     def buckets(self):
         """`bucket_lengths` as a tuple of int."""

@@ -10,6 +10,7 @@ from aux_keras.config import ExperimentConfig
 from aux_keras.losses import scheduled_sampling
 from aux_keras.models import factory
 from tests.conftest import rmsprop
+from tests.test_config import read_by
 
 VOCABULARY, SEGMENT = 9, 4
 LENGTHS = [1, 2, SEGMENT, SEGMENT + 1, 9, 13]
@@ -214,9 +215,10 @@ def test_sampling_characters_needs_draws():
 @pytest.mark.parametrize("tasks", ["r", "p", "l", "s"])
 def test_whole_numbers_are_real_tokens_too(tasks):
     """Pixels that nobody scaled: integers (batch, time, features), without a vocabulary."""
-    config = ExperimentConfig(method={"l": "lm", "s": "sa"}.get(tasks, tasks), units=5,
-                              embedding_units=4, classifier_units=6, decoder_units=5,
-                              segment_length=4, drop_rate=0.0)  # fmt: skip
+    method = {"l": "lm", "s": "sa"}.get(tasks, tasks)
+    small = read_by(method, units=5, embedding_units=4, classifier_units=6, decoder_units=5,
+                    segment_length=4, drop_rate=0.0)  # fmt: skip
+    config = ExperimentConfig(method=method, **small)
     pixels = np.random.default_rng(0).integers(0, 3, (6, 9, 2))
     results = []
     for dtype in ("uint8", "float32"):
@@ -242,9 +244,9 @@ def test_a_bad_feedback_is_named():
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 @pytest.mark.parametrize("method", ["rp", "lm", "sa"])
 def test_mixed_precision_trains(method, policy):
-    config = ExperimentConfig(method=method, units=5, embedding_units=4, classifier_units=6,
-                              decoder_units=5, segment_length=4, sampling_decay_steps=2,
-                              dtype_policy=policy)  # fmt: skip
+    small = read_by(method, units=5, embedding_units=4, classifier_units=6, decoder_units=5,
+                    segment_length=4, sampling_decay_steps=2, dtype_policy=policy)  # fmt: skip
+    config = ExperimentConfig(method=method, **small)
     model = factory.build(config, None, None, classes=3, vocabulary=VOCABULARY)
     model.compile("rmsprop", "sparse_categorical_crossentropy")
     history = model.fit(*documents(), batch_size=6, epochs=3, verbose=0).history

@@ -79,6 +79,12 @@ def read_values(path):
     return values
 
 
+def read_by(method, **values):
+    """Those of the values that a method reads."""
+    methods = {f.name: f.metadata["methods"] for f in dataclasses.fields(ExperimentConfig)}
+    return {name: v for name, v in values.items() if method in (methods[name] or [method])}
+
+
 def test_every_flagfile_asked_for_is_there():
     names = {path.stem for path in FLAGFILES}
     others = {*(f"cifar_r_{cell}" for cell in SEGMENTS), "dogs_transformer"}
@@ -227,6 +233,11 @@ def test_one_value_keeps_its_name_all_the_way():
         (dict(num_anchors=0), "`num_anchors` must be an integer of at least 1"),
         (dict(validate_on_test=True, validation_fraction=0.1), "`validate_on_test` must be left"),
         (dict(method="sa", decoder_truncation=5), "`decoder_truncation` must be left out"),
+        (
+            dict(method="lstm", placement="past"),
+            "`placement` must be left out with method='lstm', which does not read it; r, rp do",
+        ),
+        (dict(method="transformer", compression=2), "`compression` must be left out"),
     ],
 )
 def test_bad_values_are_named(values, message):

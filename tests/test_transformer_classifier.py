@@ -10,6 +10,7 @@ from aux_keras import randomness
 from aux_keras.config import ExperimentConfig
 from aux_keras.models import factory
 from tests import test_attention
+from tests.test_config import read_by
 
 TIME, CLASSES, UNITS = 13, 3, 8
 LENGTHS = [1, 2, 5, 12, 13, 13]
@@ -21,6 +22,7 @@ BOTH = pytest.mark.parametrize("options", [FULL, TDMCA], ids=["transformer", "td
 
 def build(options, time=None, features=2, vocabulary=None, **more):
     small = dict(units=UNITS, embedding_units=UNITS, filter_units=12, heads=2, classifier_units=6)
+    small = read_by(options["method"], **small)
     config = ExperimentConfig(**{**small, **options, **more})
     model = factory.build(config, time, None if vocabulary else features, CLASSES, vocabulary)
     model.compile("rmsprop", "sparse_categorical_crossentropy", metrics=["accuracy"])

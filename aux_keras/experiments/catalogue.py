@@ -123,54 +123,66 @@ HELD_OUT = "--validation_fraction=0.2"
 LSTM_LONG = [*file("digits_lstm"), HELD_OUT, "--epochs=130", "--halve_epochs=65"]
 SHORT = [HELD_OUT, "--pretrain_epochs=20", "--epochs=20", "--halve_epochs=10"]
 LSTM_SHORT = [*file("digits_lstm"), HELD_OUT, "--epochs=40", "--halve_epochs=20"]
+TRUNCATED_8 = [HELD_OUT, "--supervised_truncation=8"]
 ABLATIONS = [
-    *file("digits_r"), HELD_OUT, "--supervised_truncation=8", "--pretrain_epochs=30",
-    "--epochs=30", "--halve_epochs=15", "--sampling_decay_steps=200",
+    *file("digits_r"), *TRUNCATED_8, "--pretrain_epochs=30", "--epochs=30", "--halve_epochs=15",
+    "--sampling_decay_steps=200",
 ]  # fmt: skip
 WHOLE = ["--pretrain_epochs=0", "--epochs=60", "--halve_epochs=30"]
 MNIST = [
     "--task=mnist", "--image_size=14", "--train_examples=30000", "--validation_fraction=0.1",
-    "--units=64", "--embedding_units=64", "--classifier_units=128", "--decoder_units=64",
-    "--supervised_truncation=20", "--auxiliary_truncation=20", "--segment_length=60",
+    "--units=64", "--embedding_units=64", "--classifier_units=128", "--supervised_truncation=20",
     "--halve_epochs=4", "--batch_size=128", "--learning_rate=0.002",
 ]  # fmt: skip
-MNIST_PHASES = ["--pretrain_epochs=6", "--epochs=6"]
+MNIST_PHASES = [
+    "--pretrain_epochs=6", "--epochs=6", "--auxiliary_truncation=20", "--segment_length=60",
+    "--decoder_units=64",
+]  # fmt: skip
 MNIST_R = ["--placement=immediate", "--sampling_decay_steps=600"]
 DBPEDIA = [
     "--use_titles=false", "--bucket_lengths=128,256", "--validation_fraction=0.1", "--units=64",
-    "--embedding_units=32", "--classifier_units=64", "--decoder_units=64", "--batch_size=64",
+    "--embedding_units=32", "--classifier_units=64", "--batch_size=64",
     "--learning_rate=0.002", "--halve_epochs=7", "--checkpoint_steps=1000",
     "--supervised_truncation=100",
 ]  # fmt: skip
 DBPEDIA_PHASES = ["--pretrain_steps=3000", "--steps=3000"]
 DBPEDIA_R = [
+    "--decoder_units=64",
     "--placement=immediate", "--num_anchors=6", "--segment_length=10", "--auxiliary_truncation=20",
     "--drop_rate=0", "--sampling_decay_steps=600",
 ]  # fmt: skip
 GAPS = [
     "--epochs=0", "--pretrain_steps=300", "--validation_fraction=0.1", "--test_examples=64",
-    "--units=64", "--embedding_units=64", "--classifier_units=128", "--decoder_units=64",
-    "--batch_size=64", "--learning_rate=0.003", "--sampling_decay_steps=150",
-    "--placement=immediate",
+    "--units=64", "--embedding_units=64", "--classifier_units=128", "--batch_size=64",
+    "--learning_rate=0.003",
 ]  # fmt: skip
-SMALL_IMAGES = ["--train_examples=6000", "--segment_length=60", "--auxiliary_truncation=20"]
-GAPS_TASKS = {
-    "digits": ["--task=digits", "--segment_length=48", "--auxiliary_truncation=24"],
-    "mnist": ["--task=mnist", "--image_size=14", *SMALL_IMAGES],
-    "cifar10": ["--task=cifar10", "--image_size=16", *SMALL_IMAGES],
-    "dbpedia": [
-        "--task=dbpedia", "--use_titles=false", "--bucket_lengths=128,256",
-        "--train_examples=6000", "--segment_length=10", "--num_anchors=6",
-        "--auxiliary_truncation=20", "--drop_rate=0",
-    ],
+GAPS_TASKS = {  # task: its flags, segments, anchors, truncation
+    "digits": (["--task=digits"], 48, 1, 24),
+    "mnist": (["--task=mnist", "--image_size=14", "--train_examples=6000"], 60, 1, 20),
+    "cifar10": (["--task=cifar10", "--image_size=16", "--train_examples=6000"], 60, 1, 20),
+    "dbpedia": (
+        ["--task=dbpedia", "--use_titles=false", "--bucket_lengths=128,256",
+         "--train_examples=6000", "--drop_rate=0"], 10, 6, 20,
+    ),
 }  # fmt: skip
 
 
-def before(flags):
-    """Flags of r-LSTM with former defaults: segments anywhere, cut decoders, Keras's epsilon."""
-    cut = next(f for f in flags if f.startswith("--auxiliary_truncation"))
-    return ["--method=r", "--placement=anywhere", "--rmsprop_epsilon=1e-7",
-            cut.replace("auxiliary", "decoder")]  # fmt: skip
+def memory_gap(task, method):
+    """Flags of a row; `r_before` is r-LSTM with its former defaults.
+
+    These were segments anywhere, gradients cut inside the decoder too, and Keras's epsilon.
+    """
+    own, length, anchors, truncation = GAPS_TASKS[task]
+    name = "r" if method == "r_before" else method
+    flags = [*GAPS, *own, f"--method={name}", f"--auxiliary_truncation={truncation}"]
+    if name in ("r", "p", "rp"):
+        flags += [f"--segment_length={length}", f"--num_anchors={anchors}", "--decoder_units=64"]
+    if name in ("r", "rp"):
+        flags += ["--sampling_decay_steps=150", "--placement=immediate"]
+    if method == "r_before":
+        flags += ["--placement=anywhere", f"--decoder_truncation={truncation}",
+                  "--rmsprop_epsilon=1e-7"]  # fmt: skip
+    return flags
 
 
 MINIATURE = {
@@ -202,7 +214,7 @@ MINIATURE = {
             "sa": [*file("dbpedia_sa"), *DBPEDIA, *DBPEDIA_PHASES, "--auxiliary_truncation=100"],
             "r": [*file("dbpedia_r"), *DBPEDIA, *DBPEDIA_PHASES, *DBPEDIA_R],
             "p": [*file("dbpedia_p"), *DBPEDIA, *DBPEDIA_PHASES, "--auxiliary_truncation=100",
-                  "--segment_length=150"],
+                  "--segment_length=150", "--decoder_units=64"],
         }),
     ),
     "table5": Experiment(
@@ -256,7 +268,8 @@ MINIATURE = {
     "figure6": Experiment(
         "What r-LSTM owes to its parts, on digits at truncation 8", 3,
         methods({
-            "lstm": ["--method=lstm", *WHOLE],
+            "lstm": [*file("digits_lstm"), *TRUNCATED_8, "--epochs=60", "--halve_epochs=30"],
+        }) + methods({
             "r": [],
             "past": ["--placement=past"],
             "past_or_spill": ["--placement=past_or_spill"],
@@ -275,9 +288,8 @@ MINIATURE = {
     "memory_gaps": Experiment(
         "Does the decoder need the state? Every loss after 300 steps without labels", 5,
         [
-            Row({"task": task, "method": m},
-                [*GAPS, *own, *(before(own) if m == "r_before" else [f"--method={m}"])])
-            for task, own in GAPS_TASKS.items()
+            Row({"task": task, "method": m}, memory_gap(task, m))
+            for task in GAPS_TASKS
             for m in ("r", "r_before", "p", "rp", "lm", "sa")
         ],
         gather=gather.memory_gaps,

@@ -17,11 +17,6 @@ LENGTHS = ("segment_length", "auxiliary_truncation", "supervised_truncation")
 WIDTHS = ("units", "embedding_units", "classifier_units", "decoder_units", "filter_units")
 BLOCKS = ("attention_block", "attention_margin")
 DEFAULTS = {field.name: field.default for field in dataclasses.fields(config.ExperimentConfig)}
-OF_METHOD = {  # what each method reads of what is made smaller here
-    "lstm": ("supervised_truncation", "units", "embedding_units", "classifier_units"),
-    "transformer": ("units", "embedding_units", "filter_units"),
-    "tdmca": ("units", "embedding_units", "filter_units", *BLOCKS),
-}
 NOT_HERE = ("irnn", "urnn", "immediate_past", "100x6", "200x3")  # or no token is left of a segment
 
 
@@ -72,8 +67,12 @@ def quarter_of(row):
     """A row at a quarter of its scale."""
     given = dict(flag[2:].split("=", 1) for flag in flags.expand_flagfiles(row.flags))
     value = DEFAULTS | given
-    read = OF_METHOD.get(value["method"], (*LENGTHS, *WIDTHS[:-1]))
-    small = {name: shrunk(name, value[name]) for name in read}
+    small = {
+        field.name: shrunk(field.name, value[field.name])
+        for field in dataclasses.fields(config.ExperimentConfig)
+        if field.name in LENGTHS + WIDTHS + BLOCKS
+        and value["method"] in (field.metadata["methods"] or [value["method"]])
+    }
     if value["task"] == "dbpedia":
         small["bucket_lengths"] = "128,256"
     else:
