@@ -69,13 +69,14 @@ def parse(arguments):
     return from_flags()
 
 
-def expand_flagfiles(arguments, within=()):
+def expand_flagfiles(arguments, within=(), local=True):
     """Arguments with the lines of every flagfile in its place.
 
-    A flagfile is looked for beside the one that names it, or in the current directory; else it
-    is the name of one that comes with the package, with or without `.cfg`. Lines are refused
-    that absl would silently take for something else: without dashes it would take one for a
-    positional argument, with quotes or a trailing comment these for a part of the value.
+    A flagfile is looked for beside the one that names it, or, if `local`, in the current
+    directory; else it is the name of one that comes with the package, with or without `.cfg`.
+    Lines are refused that absl would silently take for something else: without dashes it would
+    take one for a positional argument, with quotes or a trailing comment these for a part of the
+    value.
 
     Raises:
         ValueError: naming the file and the line.
@@ -86,7 +87,7 @@ def expand_flagfiles(arguments, within=()):
         if flag not in ("-flagfile", "--flagfile"):
             expanded.append(argument)
             continue
-        path = _find_flagfile(value if equals else next(given, ""), within)
+        path = _find_flagfile(value if equals else next(given, ""), within, local)
         for number, line in enumerate(_flagfile_lines(path), start=1):
             line = line.strip()
             if not line or line.startswith(("#", "//")):
@@ -97,7 +98,7 @@ def expand_flagfiles(arguments, within=()):
                     f"{path}, line {number}: expected `--name=value` without quotes or a comment "
                     f"behind it. Received: {line}"
                 )
-            expanded += expand_flagfiles([line], (*within, path))
+            expanded += expand_flagfiles([line], (*within, path), local)
     return expanded
 
 
@@ -108,10 +109,12 @@ def _flagfile_lines(path):
         raise ValueError(f"{path} is not a text in UTF-8: {error}") from error
 
 
-def _find_flagfile(name, within):
+def _find_flagfile(name, within, local):
     """The path of a flagfile that the last of the files `within` names."""
     here = pathlib.Path(__file__).resolve().parent
-    places = [pathlib.Path(), here / "configs", here.parent / "configs"]  # installed; in a checkout
+    places = [here / "configs", here.parent / "configs"]  # installed; in a checkout
+    if local:
+        places.insert(0, pathlib.Path())
     if within:
         places.insert(0, within[-1].parent)
     if len(within) == NESTED:

@@ -56,5 +56,10 @@ def test_pages_name_files_that_exist(page):
         assert (page.parent / link).exists(), link
 
 
+def test_the_api_page_has_every_public_name():
+    names = re.findall(r"^::: aux_keras\.[\w.]+\.(\w+)$", (ROOT / "docs/api.md").read_text(), re.M)
+    assert set(aux_keras.__all__) <= set(names)
+
+
 def test_the_readme_is_one_screen():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 120

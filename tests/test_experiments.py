@@ -3,7 +3,6 @@
 import contextlib
 import csv
 import json
-import os
 import pathlib
 import signal
 import statistics
@@ -12,6 +11,7 @@ import sys
 import time
 
 import pytest
+from matplotlib.figure import Figure
 
 from aux_keras import flags
 from aux_keras.experiments import catalogue, command, figures, runner
@@ -77,8 +77,9 @@ def test_every_table_and_figure_is_one_command(name, pool, tmp_path, capsys):
 
 
 def test_all_are_in_the_test_above():
-    found = {name for experiments in catalogue.SCALES.values() for name in experiments}
-    assert set(SMALLEST) == found - {"search"}  # is of a quarter of the scale alone
+    assert set(SMALLEST) == set(catalogue.NAMES) - {"search"}  # is of a quarter of the scale alone
+    for scale in catalogue.SCALES:
+        assert set(catalogue.of_scale(scale)) <= set(catalogue.NAMES)
 
 
 @pytest.mark.parametrize("scale", catalogue.SCALES)
@@ -86,7 +87,7 @@ def test_rows_are_configurations(scale):
     """Of every row, at every scale; names tell rows apart, as their folders have to."""
     with contextlib.suppress(flags.flags.DuplicateFlagError):
         flags.define_flags()
-    for experiment in catalogue.SCALES[scale].values():
+    for experiment in catalogue.of_scale(scale).values():
         names = [row.name for row in experiment.rows]
         assert len(set(names)) == len(names)
         for row in experiment.rows:
@@ -95,7 +96,7 @@ def test_rows_are_configurations(scale):
 
 def test_rows_of_a_quarter_have_equal_budgets_and_no_test_data():
     """Also of a row whose flagfile says otherwise; the paper's lengths are divided by four."""
-    quarter = catalogue.SCALES["quarter"]
+    quarter = catalogue.of_scale("quarter")
     for name in set(quarter) - {"search"}:
         for row in quarter[name].rows:
             config = flags.parse(row.flags)
@@ -108,6 +109,35 @@ def test_rows_of_a_quarter_have_equal_budgets_and_no_test_data():
     assert (r.task, r.method, r.image_size) == ("mnist", "r", 14)
     lengths = (r.segment_length, r.auxiliary_truncation, r.supervised_truncation)
     assert lengths == (600 // 4, 300 // 4, 300 // 4)
+
+
+def test_a_shared_pretraining_is_the_same_whichever_rows_are_run():
+    figure = catalogue.MINIATURE["figure4"]
+    every, _ = figure.runs(figure.rows, 2, ROOT)
+    for row in figure.rows:
+        some, runs = figure.runs([row], 2, ROOT)
+        assert len(runs) == 2 and some.items() <= every.items()
+        assert bool(some) == (row.columns["method"] in ("r", "p", "rp"))
+
+
+def test_flagfiles_of_the_current_directory_do_not_replace_the_papers(tmp_path, monkeypatch):
+    (tmp_path / "cifar_r.cfg").write_text("--task=digits\n")
+    monkeypatch.chdir(tmp_path)
+    catalogue.of_scale.cache_clear()
+    rows = {row.name: row for row in catalogue.of_scale("quarter")["table2"].rows}
+    assert "--task=cifar10" in command.resolved(rows["cifar_r"].flags, [])
+
+
+def test_truncations_that_not_all_methods_have_lie_in_order():
+    """r at 0 and 1, the LSTM at 8: three places."""
+    axes = Figure().subplots()
+    values = {"test_accuracy_mean": "0.5", "test_accuracy_sd": ""}
+    cells = [("r", "0"), ("r", "1"), ("lstm", "8")]
+    rows = [{"method": m, "supervised_truncation": k, **values} for m, k in cells]
+    figures.shrinking_truncation([axes], rows)
+    assert [list(line.get_xdata()) for line in axes.lines if len(line.get_xdata())][0] == [0, 1]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "1", "8"]
+    assert 2 in [x for line in axes.lines for x in line.get_xdata()]
 
 
 def test_a_table_is_made_of_the_runs_of_its_seeds(pool, tmp_path):
@@ -136,7 +166,8 @@ def test_an_interrupted_experiment_says_how_to_go_on(tmp_path):
         [sys.executable, "-m", "aux_keras", "experiment", "figure6", *arguments], text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT,
     )  # fmt: skip
-    while not (tmp_path / "lstm_0" / "metrics.jsonl").exists():
+    metrics = tmp_path / "lstm_0" / "metrics.jsonl"
+    while not (metrics.exists() and metrics.stat().st_size):
         assert process.poll() is None, process.communicate()
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
@@ -146,8 +177,7 @@ def test_an_interrupted_experiment_says_how_to_go_on(tmp_path):
     assert errors.strip() == "aux-keras experiment: interrupted; rerun the same command to resume"
     running = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True)
     assert not running.stdout
-    assert (tmp_path / "lstm_0" / "checkpoints").exists()
-    assert os.listdir(tmp_path / "lstm_0" / "checkpoints")
+    assert list((tmp_path / "lstm_0" / "checkpoints" / "train").glob("ckpt-*"))
 
 
 @pytest.mark.parametrize(

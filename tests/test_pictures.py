@@ -1,5 +1,6 @@
 """What a network has learnt, as pictures: the right pixels in the right places."""
 
+import dataclasses
 import re
 
 import keras
@@ -95,7 +96,33 @@ def test_characters_are_drawn_as_text(characters):
     assert lines[0] == "read  abba·b" and lines[1] == "truth ba·" and lines[3] == ""
     assert re.fullmatch("said  [ab·]{3}", lines[2])
     assert found.text() in found.plot().texts[0].get_text()
+    dollars = dataclasses.replace(found, layout={"alphabet": "$$"})  # no formula of matplotlib's
+    assert report.as_png(dollars.plot())
+    assert found.text(width=2).startswith("read  ·b\n")
     assert list(ak.reconstructions(characters, x).anchors) == [5, 7]
+
+
+def test_the_longest_documents_are_shown_and_none_of_one_character():
+    class Short:
+        sizes = {"validation": 0}
+
+        def __init__(self, *lengths):
+            self.lengths = lengths
+
+        def evaluation(self, split):
+            assert split == "train"
+            x = {"tokens": np.ones((len(self.lengths), 9)), "lengths": np.array(self.lengths)}
+            return tf.data.Dataset.from_tensors((x, np.zeros(len(self.lengths))))
+
+    assert list(pictures.seen(Short(1, 9, 2, 8, 7, 1, 6, 5, 4))["lengths"]) == [9, 8, 7, 6, 5, 4]
+    assert list(pictures.seen(Short(1, 2, 1))["lengths"]) == [2]
+    assert pictures.seen(Short(1, 1)) is None
+
+
+def test_matplotlib_is_asked_for_before_a_run(monkeypatch):
+    monkeypatch.setattr(pictures.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="`pictures` must be false without matplotlib"):
+        pictures.check()
 
 
 def test_confusion_counts_examples():

@@ -384,7 +384,7 @@ def run_flagfile(name, workdir, **overrides):
     small = {"pretrain_steps": 2, "steps": 2, "train_examples": 8, "test_examples": 8,
              "batch_size": 4, "workdir": str(workdir), "memory_gap": False, "pictures": False,
              "rmsprop_epsilon": 1e-20}  # fmt: skip
-    small = test_config.read_by(config.method, **small, **overrides)
+    small = test_config.read_by(config.method, **{**small, **overrides})
     # 1e-10 would be warned of: after two steps gradients are smaller than in a whole run.
     result = loop.run(dataclasses.replace(config, **small))
     assert all(np.isfinite(row["loss"]) for row in rows(workdir))
@@ -453,7 +453,11 @@ def dbpedia_dir(tmp_path_factory):
 @pytest.mark.parametrize("name", test_config.DBPEDIA)
 def test_flagfiles_of_dbpedia(name, dbpedia_dir, tmp_path):
     csv_dir = pathlib.Path(os.environ["TFDS_DATA_DIR"]).parent / "dbpedia"
-    run_flagfile(name, tmp_path, data_dir=str(dbpedia_dir), manual_dir=str(csv_dir))
+    folders = {"data_dir": str(dbpedia_dir), "manual_dir": str(csv_dir)}
+    run_flagfile(name, tmp_path, **folders, pictures=name == "dbpedia_r")
+    if name == "dbpedia_r":
+        said = (tmp_path / folder.FIGURES / "reconstruction.txt").read_text()
+        assert said.count("truth ") == said.count("said  ") > 0
 
 
 @REAL

@@ -7,6 +7,8 @@ miniature   minutes: scikit-learn's digits, MNIST at 14 x 14, documents of 256 c
 Numbers beside the rows are the test accuracies, in %, that the paper reports.
 """
 
+import functools
+
 from aux_keras.experiments import gather, scales
 from aux_keras.experiments.experiment import Experiment, Row
 
@@ -296,4 +298,11 @@ MINIATURE = {
     ),
 }  # fmt: skip
 
-SCALES = {"full": FULL, "quarter": scales.quarter(FULL), "miniature": MINIATURE}
+SCALES = ("miniature", "quarter", "full")
+NAMES = [*MINIATURE, "search"]
+
+
+@functools.cache
+def of_scale(scale):
+    """The experiments of a scale, by name."""
+    return scales.quarter(FULL) if scale == "quarter" else {"full": FULL}.get(scale, MINIATURE)

@@ -8,15 +8,16 @@ have it beside theirs.
 """
 
 import argparse
+import dataclasses
 import json
 import pathlib
 import signal
 import sys
 
+from aux_keras import config
 from aux_keras import flags as flagfiles
 from aux_keras.experiments import catalogue, gather, runner
-
-NAMES = list(dict.fromkeys(name for found in catalogue.SCALES.values() for name in found))
+from aux_keras.training import workdir
 
 
 def main(program, arguments):
@@ -29,7 +30,7 @@ def main(program, arguments):
         else:
             with runner.Pool(given.jobs) as pool:
                 run(given, pool)
-    except (RuntimeError, OSError) as error:
+    except (RuntimeError, ValueError, OSError) as error:
         sys.exit(f"{program}: error: {error}")
     except KeyboardInterrupt:
         print(f"\n{program}: interrupted; rerun the same command to resume", file=sys.stderr)
@@ -41,18 +42,20 @@ def parse(program, arguments):
     parser = argparse.ArgumentParser(
         program, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("name", choices=NAMES, help="table or figure")
-    parser.add_argument("--scale", default="miniature", choices=list(catalogue.SCALES))
-    parser.add_argument("--workdir", required=True, help="folder of the runs")
+    parser.add_argument("name", choices=catalogue.NAMES, help="table or figure")
+    parser.add_argument("--scale", default="miniature", choices=catalogue.SCALES)
+    parser.add_argument("--workdir", default="runs", help="folder of the runs")
     parser.add_argument("--output", help="csv file, by default NAME_SCALE.csv in the workdir")
     parser.add_argument("--seeds", type=int, help="seeds per row, by default the table's own")
     parser.add_argument("--rows", nargs="+", help="rows to run, by default all; see --list")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time")
-    parser.add_argument("--flags", nargs="*", default=[], help="flags for all runs, without --")
+    parser.add_argument(
+        "--flags", nargs="*", default=[], help="flags for all runs that read them, without --"
+    )
     parser.add_argument("--list", action="store_true", help="print the rows with their flags")
     parser.add_argument("--plan", action="store_true", help="time the rows, and run nothing")
     given = parser.parse_args(arguments)
-    found = catalogue.SCALES[given.scale]
+    found = catalogue.of_scale(given.scale)
     if given.name not in found:
         parser.error(f"{given.name} has no scale {given.scale}")
     given.experiment = found[given.name]
@@ -74,7 +77,7 @@ def run(given, pool):
     """Times, runs, gathers; `given` is what `parse` returns."""
     experiment, rows = given.experiment, given.rows
     phases = experiment.runs(rows, given.seeds, given.workdir)
-    phases = [{n: [*f, *for_task(f, given.flags)] for n, f in part.items()} for part in phases]
+    phases = [{n: resolved(f, given.flags) for n, f in part.items()} for part in phases]
     seconds = plan(pool, given, phases)
     if given.plan:
         return
@@ -102,15 +105,18 @@ def plan(pool, given, phases):
     known = json.loads(path.read_text()) if path.exists() else {}
     runs = phases[0] | phases[1]
     first = {name: flags for name, flags in runs.items() if name.endswith("_0")}
-    known |= runner.measure(pool, {n: f for n, f in first.items() if n not in known})
+    missing = {n: f for n, f in first.items() if known.get(n, {}).get("flags") != f}
+    for name, phases in runner.measure(pool, missing).items():
+        known[name] = {"flags": first[name], "phases": phases}
     given.workdir.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(known, indent=1))
+    workdir.write_text(path, json.dumps(known, indent=1))
     seconds = {}
     for name in runs:
         row = f"{name.rpartition('_')[0]}_0"
-        seconds[name] = sum(steps * each for steps, each in known[row].values())
+        found = known[row]["phases"]
+        seconds[name] = sum(steps * each for steps, each in found.values())
         if name == row:
-            text = ", ".join(f"{p} {n} steps of {s:.3f} s" for p, (n, s) in known[row].items())
+            text = ", ".join(f"{p} {n} steps of {s:.3f} s" for p, (n, s) in found.items())
             print(f"{row}: {text}: {runner.duration(seconds[row])}")
     whole = runner.duration(sum(seconds.values()) / given.jobs)
     print(f"{given.experiment.title}: {len(runs)} runs, {given.jobs} at a time: about {whole}, "
@@ -118,8 +124,15 @@ def plan(pool, given, phases):
     return seconds
 
 
-def for_task(flags, common):
-    """Those of the flags for all runs that the task of a run takes."""
-    tasks = [f for f in flagfiles.expand_flagfiles(flags) if f.startswith("--task=")]
-    takes_files = tasks[-1:] and tasks[-1] in ("--task=dbpedia", "--task=stanford_dogs")
-    return [f for f in common if takes_files or not f.startswith("--manual_dir")]
+def resolved(flags, common):
+    """Flags of a run, flagfiles read, and those of the flags for all runs that this one reads."""
+    flags = flagfiles.expand_flagfiles(flags, local=False)
+    given = dict(flag[2:].partition("=")[::2] for flag in flags)
+    unread = {
+        field.name
+        for field in dataclasses.fields(config.ExperimentConfig)
+        if given["method"] not in (field.metadata["methods"] or [given["method"]])
+    }
+    if given["task"] not in ("dbpedia", "stanford_dogs"):
+        unread.add("manual_dir")
+    return [*flags, *(flag for flag in common if flag[2:].partition("=")[0] not in unread)]

@@ -58,8 +58,10 @@ class Experiment:
             for row in rows:
                 flags = [*row.flags, f"--seed={seed}"]
                 if self.shared and not any("lstm" in str(v) for v in row.columns.values()):
-                    name = f"{self.pretraining_of(row)}_{seed}"
-                    pretraining[name] = [*flags, "--steps=0"]
+                    shared = self.pretraining_of(row)
+                    name = f"{shared}_{seed}"
+                    first = next(r for r in self.rows if self.pretraining_of(r) == shared)
+                    pretraining[name] = [*first.flags, f"--seed={seed}", "--steps=0"]
                     # The gap at the end of the pretraining is the table's.
                     flags += [f"--pretrained={workdir / name}", "--memory_gap=false"]
                 runs[f"{row.name}_{seed}"] = flags

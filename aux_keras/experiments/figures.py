@@ -60,11 +60,12 @@ def lengths(axes, rows):
 def shrinking_truncation(axes, rows):
     """Figure 4: test accuracy against the truncation of the supervised gradient."""
     (axes,) = axes
+    truncations = sorted({int(row["supervised_truncation"]) for row in rows})
     for method, line in by_method(rows, "supervised_truncation"):
-        places = range(len(line))
+        places = [truncations.index(int(row["supervised_truncation"])) for row in line]
         means, deviations = zip(*(in_percent(row, "test_accuracy") for row in line))
         axes.errorbar(places, means, deviations, marker="o", capsize=3, **style(method))
-        axes.set_xticks(places, [row["supervised_truncation"] for row in line])
+    axes.set_xticks(range(len(truncations)), map(str, truncations))
     axes.set_xlabel("steps of back-propagation")
     axes.set_ylabel("test accuracy, %")
     axes.legend(frameon=False)
@@ -85,15 +86,16 @@ def curves(axes, rows):
 
 
 def ablations(axes, rows):
-    """Figure 6: validation accuracy without each part of r-LSTM."""
+    """Figure 6: accuracy without each part of r-LSTM, in validation if something was held out."""
     (axes,) = axes
     rows = rows[::-1]
-    means, deviations = zip(*(in_percent(row, "validation_accuracy") for row in rows))
+    split = "validation" if "validation_accuracy_mean" in rows[0] else "test"
+    means, deviations = zip(*(in_percent(row, f"{split}_accuracy") for row in rows))
     colours = [COLOURS.get(row["method"], "#a9c7d1") for row in rows]
     axes.barh([row["method"].replace("_", " ") for row in rows], means, xerr=deviations,
               color=colours, capsize=2)  # fmt: skip
     axes.set_xlim(max(0, min(means) - 15), 100)
-    axes.set_xlabel("validation accuracy, %")
+    axes.set_xlabel(f"{split} accuracy, %")
 
 
 FIGURES = {  # name: what draws it, and the number of its panels

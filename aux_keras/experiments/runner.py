@@ -52,6 +52,7 @@ class Pool:
             for done in concurrent.futures.as_completed(pending):
                 yield done.result()
         except BaseException:
+            threads.shutdown(wait=False, cancel_futures=True)
             for worker in self.workers:
                 worker.close(stop=True)
             raise

@@ -2,8 +2,9 @@
 
 Images of 14 x 14 and 16 x 16 (196 and 256 steps instead of 784 and 1024), documents of 256
 characters; segments and truncations a quarter as long; networks half as wide. Segments end at
-their anchor. All rows of a table have as many training steps, pretraining included; `lstm_labelled`
-is the truncated LSTM with only as many labelled steps as the others have.
+their anchor, but in the rows about that. All rows of a table have as many training steps,
+pretraining included; `lstm_labelled` is the truncated LSTM with only as many labelled steps as the
+others have.
 """
 
 import dataclasses
@@ -12,6 +13,7 @@ from aux_keras import config, flags
 from aux_keras.experiments.experiment import Experiment, Row
 
 PRETRAINING, LABELLED = 3000, 3000
+LEARNING_RATE, SAMPLING_DECAY = 0.002, 600  # the same for all rows
 SIZES = {"mnist": 14, "pmnist": 14, "cifar10": 16}
 LENGTHS = ("segment_length", "auxiliary_truncation", "supervised_truncation")
 WIDTHS = ("units", "embedding_units", "classifier_units", "decoder_units", "filter_units")
@@ -43,7 +45,7 @@ def quarter(experiments):
 
 
 def search(rows):
-    """What the rate and the decay of scheduled sampling were chosen by, of MNIST's rows of Table 2.
+    """Rates and decays of scheduled sampling to choose from, on MNIST's rows of Table 2.
 
     Half of the steps, one seed, by the accuracy on the validation split.
     """
@@ -65,7 +67,7 @@ def search(rows):
 
 def quarter_of(row):
     """A row at a quarter of its scale."""
-    given = dict(flag[2:].split("=", 1) for flag in flags.expand_flagfiles(row.flags))
+    given = dict(flag[2:].split("=", 1) for flag in flags.expand_flagfiles(row.flags, local=False))
     value = DEFAULTS | given
     small = {
         field.name: shrunk(field.name, value[field.name])
@@ -108,10 +110,6 @@ def budget(given):
         if given["sampling_decay_steps"] != "0":
             steps["sampling_decay_steps"] = SAMPLING_DECAY
     return as_flags({**steps, "learning_rate": LEARNING_RATE})
-
-
-# Chosen on the validation split of MNIST, see docs/results.md; the same for all rows.
-LEARNING_RATE, SAMPLING_DECAY = 0.002, 600
 
 
 def labelled(row):

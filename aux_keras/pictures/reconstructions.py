@@ -6,6 +6,7 @@ import numpy as np
 
 from aux_keras.models import reconstruct
 
+LAST_READ = 140  # characters in a line of a picture
 UNREAD = 0.85  # grey of what the RNN has not read, or what no segment covers
 
 
@@ -36,12 +37,17 @@ class Reconstructions:
         steps = self.first[:, None] + np.arange(self.said.shape[1])
         return self.tokens[np.arange(len(steps))[:, None], steps]
 
-    def text(self):
-        """Three lines per sequence of characters: what was read, the truth, what is said."""
+    def text(self, width=None):
+        """Three lines per sequence of characters: what was read, the truth, what is said.
+
+        Args:
+            width: int, how many characters to show of what was read, the last ones; None: all.
+        """
         alphabet = self.layout.get("alphabet")
         lines = []
         for read, anchor, truth, said in zip(self.tokens, self.anchors, self.truth, self.said):
-            parts = {"read": read[: anchor + 1], "truth": truth, "said": said}
+            read = read[max(0, anchor + 1 - (width or anchor + 1)) : anchor + 1]
+            parts = {"read": read, "truth": truth, "said": said}
             lines += [f"{name:5} {in_words(part, alphabet)}" for name, part in parts.items()]
             lines.append("")
         return "\n".join(lines)
@@ -53,7 +59,8 @@ class Reconstructions:
         rows = len(self.tokens)
         if self.tokens.ndim == 2:
             figure = Figure(figsize=(10, 0.8 * rows + 0.4))
-            figure.text(0.01, 0.5, self.text(), family="monospace", size=7, va="center")
+            lines = self.text(LAST_READ)
+            figure.text(0.01, 0.5, lines, family="monospace", size=7, va="center", parse_math=False)
         elif "image_shape" in self.layout:
             figure = Figure(figsize=(4.8, 1.6 * rows + 0.4), layout="constrained")
             axes = figure.subplots(rows, 3, squeeze=False)

@@ -34,10 +34,19 @@ def measured(task):
 
 
 def seen(task):
-    """The first sequences of the validation split, or else of the training split."""
+    """The longest of the first sequences of the validation split, or else of the training split.
+
+    None if none of them has a token before its last one.
+    """
     split = "validation" if task.sizes["validation"] else "train"
     batch = next(iter(task.evaluation(split).take(1)))[0]
-    return keras.tree.map_structure(lambda part: part[:SHOWN].numpy(), batch)
+    rows = slice(SHOWN)
+    if isinstance(batch, dict):
+        rows = np.sort(np.argsort(-batch["lengths"].numpy(), kind="stable")[:SHOWN])
+        rows = rows[batch["lengths"].numpy()[rows] > 1]
+        if not len(rows):
+            return None
+    return keras.tree.map_structure(lambda part: part.numpy()[rows], batch)
 
 
 class ReconstructionLog(keras.callbacks.Callback):
@@ -57,7 +66,8 @@ class ReconstructionLog(keras.callbacks.Callback):
         self.writer = None
 
     def on_epoch_end(self, epoch, logs=None):
-        if not any(name.startswith("val_") for name in logs or {}):
+        validated = any(name.startswith("val_") for name in logs or {})
+        if self.inputs is None or not validated:
             return
         if self.writer is None:
             self.writer = tf.summary.create_file_writer(self.directory)
@@ -99,14 +109,14 @@ def write(place, model, task, config, rows, result):
     sections = [("Curves", "curves", report.curves(rows))]
     sections.append((f"Confusion, first {CONFUSED} test examples", "confusion",
                      confusion(model, task)))  # fmt: skip
-    texts, batch = {}, measured(task)
+    texts, batch, shown = {}, measured(task), seen(task)
     for loss in model.auxiliary:
         if batch is not None:
             profile = memory_profile(model, batch, loss.name)
             heading = f"What the RNN remembers: {loss.name}"
             sections.append((heading, f"memory_profile_{loss.name}", profile.plot().figure))
-        if isinstance(loss, Reconstruction):
-            found = Reconstructed(model, loss.name)(seen(task))
+        if isinstance(loss, Reconstruction) and shown is not None:
+            found = Reconstructed(model, loss.name)(shown)
             sections.append((f"Sequences as {loss.name} says them", loss.name, found.plot()))
             if found.tokens.ndim == 2:
                 texts[loss.name] = found.text()

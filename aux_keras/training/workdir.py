@@ -153,8 +153,9 @@ def create(workdir, config):
         OSError: if it cannot be written.
     """
     check(config)
-    for path in [*workdir.glob("unfinished-*"), *workdir.glob("checkpoints/*/unfinished-*")]:
-        remove(path)
+    for pattern in ("", "checkpoints/*/", f"{FIGURES}/"):
+        for path in list(workdir.glob(f"{pattern}unfinished-*")):
+            remove(path)
     if not (workdir / CONFIG).exists():
         try:
             write_text(workdir / CONFIG, config.flagfile())
