@@ -44,7 +44,7 @@ def parse(program, arguments):
     )
     parser.add_argument("name", choices=catalogue.NAMES, help="table or figure")
     parser.add_argument("--scale", default="miniature", choices=catalogue.SCALES)
-    parser.add_argument("--workdir", default="runs", help="folder of the runs")
+    parser.add_argument("--workdir", help="folder of the runs, by default runs/NAME_SCALE")
     parser.add_argument("--output", help="csv file, by default NAME_SCALE.csv in the workdir")
     parser.add_argument("--seeds", type=int, help="seeds per row, by default the table's own")
     parser.add_argument("--rows", nargs="+", help="rows to run, by default all; see --list")
@@ -67,8 +67,9 @@ def parse(program, arguments):
     if unknown := sorted(set(given.rows or ()) - set(rows)):
         parser.error(f"--rows must be among {', '.join(rows)}. Received: {', '.join(unknown)}")
     given.rows = [rows[name] for name in given.rows or rows]
-    given.workdir = pathlib.Path(given.workdir).expanduser().resolve()
-    given.output = given.output or given.workdir / f"{given.name}_{given.scale}.csv"
+    name = f"{given.name}_{given.scale}"
+    given.workdir = pathlib.Path(given.workdir or f"runs/{name}").expanduser().resolve()
+    given.output = given.output or given.workdir / f"{name}.csv"
     given.flags = [f"--{flag}" for flag in given.flags]
     return given
 
@@ -78,7 +79,7 @@ def run(given, pool):
     experiment, rows = given.experiment, given.rows
     phases = experiment.runs(rows, given.seeds, given.workdir)
     phases = [{n: resolved(f, given.flags) for n, f in part.items()} for part in phases]
-    seconds = plan(pool, given, phases)
+    seconds = plan(pool, given, phases[0] | phases[1])
     if given.plan:
         return
     results = {}
@@ -95,7 +96,7 @@ def run(given, pool):
     print(f"Written: {given.output}")
 
 
-def plan(pool, given, phases):
+def plan(pool, given, runs):
     """Times one seed of every row and prints what all take; kept in `plan.json` of the workdir.
 
     Returns:
@@ -103,7 +104,6 @@ def plan(pool, given, phases):
     """
     path = given.workdir / "plan.json"
     known = json.loads(path.read_text()) if path.exists() else {}
-    runs = phases[0] | phases[1]
     first = {name: flags for name, flags in runs.items() if name.endswith("_0")}
     missing = {n: f for n, f in first.items() if known.get(n, {}).get("flags") != f}
     for name, phases in runner.measure(pool, missing).items():
