@@ -37,7 +37,13 @@ def test_examples_of_the_pages_run(tmp_path, monkeypatch):
     """One after the other, as a reader would paste them."""
     monkeypatch.chdir(tmp_path)
     names = {}
-    for page in ("README.md", "docs/your_model.md", "docs/serving.md"):
+    for page in (
+        "README.md",
+        "docs/your_model.md",
+        "docs/serving.md",
+        "docs/text.md",
+        "docs/lengths.md",
+    ):
         for code in re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), flags=re.S):
             exec(compile(code, page, "exec"), names)
     made = {path.name for path in tmp_path.iterdir()}
