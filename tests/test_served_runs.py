@@ -22,7 +22,8 @@ from tests.test_training import REAL, ROOT
 def run(name, workdir, **overrides):
     """A short run of a flagfile: its result, its model and what it exported."""
     config = test_config.read(ROOT / "configs" / f"{name}.cfg")
-    result = loop.run(dataclasses.replace(config, workdir=str(workdir), **overrides))
+    overrides = test_config.read_by(config.method, workdir=str(workdir), **overrides)
+    result = loop.run(dataclasses.replace(config, **overrides))
     model = keras.models.load_model(workdir / "model.keras")
     return result, model, tf.saved_model.load(str(workdir / "saved_model"))
 
