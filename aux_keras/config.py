@@ -246,12 +246,11 @@ class ExperimentConfig:
                 "`validate_on_test` must be left out with a part of the training set held out. "
                 f"Received: validation_fraction={self.validation_fraction}"
             )
-        for field in dataclasses.fields(self):
-            methods, value = field.metadata["methods"], getattr(self, field.name)
-            if methods and self.method not in methods and value != field.default:
+        for name, field in unread(self.method).items():
+            if (value := getattr(self, name)) != field.default:
                 raise ValueError(
-                    f"`{field.name}` must be left out with method={self.method!r}, which does not "
-                    f"read it; {', '.join(methods)} do. Received: {field.name}={value!r}"
+                    f"`{name}` must be left out with method={self.method!r}, which does not read "
+                    f"it; {', '.join(field.metadata['methods'])} do. Received: {name}={value!r}"
                 )
 
     def buckets(self):
@@ -284,6 +283,15 @@ class ExperimentConfig:
 
 
 _PLACE_FLAGS = tuple(f"--{name}=" for name in PLACES)
+
+
+def unread(method):
+    """Fields of `ExperimentConfig` that a method does not read, by name."""
+    return {
+        field.name: field
+        for field in dataclasses.fields(ExperimentConfig)
+        if method not in (field.metadata["methods"] or (method,))
+    }
 
 
 def kind_of(field):

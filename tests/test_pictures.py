@@ -154,7 +154,9 @@ def test_the_page_of_a_run_stands_alone():
         {"phase": "train", "epoch": 1, "step": 1, "loss": 1.0, "accuracy": None, "seconds": 1},
     ]
     result = {"test_accuracy": 0.5, "versions": {"keras": "3"}, "task": "<digits>"}
-    page = report.page("A <run>", result, [("Curves", report.curves(rows))], "--units=<4>\n")
+    page = report.page(
+        "A <run>", result, [("Curves", report.as_png(report.curves(rows)))], "--units=<4>\n"
+    )
     assert "<h1>A &lt;run&gt;</h1>" in page and "--units=&lt;4&gt;" in page
     assert "<th>test accuracy </th><td>0.5000</td>" in page and "&lt;digits&gt;" in page
     assert re.findall(r'(?:src|href)="([^"]{10})', page) == ["data:image"]

@@ -305,4 +305,6 @@ NAMES = [*MINIATURE, "search"]
 @functools.cache
 def of_scale(scale):
     """The experiments of a scale, by name."""
-    return scales.quarter(FULL) if scale == "quarter" else {"full": FULL}.get(scale, MINIATURE)
+    if scale == "quarter":
+        return scales.quarter(FULL)
+    return FULL if scale == "full" else MINIATURE

@@ -8,7 +8,6 @@ have it beside theirs.
 """
 
 import argparse
-import dataclasses
 import json
 import pathlib
 import signal
@@ -17,6 +16,7 @@ import sys
 from aux_keras import config
 from aux_keras import flags as flagfiles
 from aux_keras.experiments import catalogue, gather, runner
+from aux_keras.experiments.experiment import settings
 from aux_keras.training import workdir
 
 
@@ -85,12 +85,13 @@ def run(given, pool):
     results = {}
     for part in phases:
         results |= runner.run_all(pool, part, given.workdir, seconds)
-    names = {row.name: experiment.pretraining_of(row) for row in rows}
-    found, before = {}, {}
-    for row in rows:
-        found[row.name] = [results[f"{row.name}_{seed}"] for seed in range(given.seeds)]
-        if f"{names[row.name]}_0" in results:
-            before[row.name] = [results[f"{names[row.name]}_{s}"] for s in range(given.seeds)]
+
+    def of_seeds(name):
+        return [results[f"{name}_{seed}"] for seed in range(given.seeds)]
+
+    shared = {row.name: experiment.pretraining_of(row) for row in rows}
+    found = {row.name: of_seeds(row.name) for row in rows}
+    before = {row: of_seeds(name) for row, name in shared.items() if f"{name}_0" in results}
     pathlib.Path(given.output).parent.mkdir(parents=True, exist_ok=True)
     gather.write(given.output, experiment.gather(rows, found, before))
     print(f"Written: {given.output}")
@@ -126,13 +127,9 @@ def plan(pool, given, runs):
 
 def resolved(flags, common):
     """Flags of a run, flagfiles read, and those of the flags for all runs that this one reads."""
-    flags = flagfiles.expand_flagfiles(flags, local=False)
-    given = dict(flag[2:].partition("=")[::2] for flag in flags)
-    unread = {
-        field.name
-        for field in dataclasses.fields(config.ExperimentConfig)
-        if given["method"] not in (field.metadata["methods"] or [given["method"]])
-    }
+    given = settings(flags)
+    unread = set(config.unread(given["method"]))
     if given["task"] not in ("dbpedia", "stanford_dogs"):
         unread.add("manual_dir")
-    return [*flags, *(flag for flag in common if flag[2:].partition("=")[0] not in unread)]
+    common = [flag for flag in common if flag.removeprefix("--").partition("=")[0] not in unread]
+    return [*flagfiles.expand_flagfiles(flags, local=False), *common]

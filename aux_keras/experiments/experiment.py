@@ -3,7 +3,14 @@
 import dataclasses
 from collections.abc import Callable
 
+from aux_keras import flags as flagfiles
 from aux_keras.experiments import gather as gathering
+
+
+def settings(flags):
+    """What flags set, `{name: text}`, with the flagfiles of the package read; the last one wins."""
+    expanded = flagfiles.expand_flagfiles(flags, local=False)
+    return dict(flag.removeprefix("--").partition("=")[::2] for flag in expanded)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,8 +9,8 @@ others have.
 
 import dataclasses
 
-from aux_keras import config, flags
-from aux_keras.experiments.experiment import Experiment, Row
+from aux_keras import config
+from aux_keras.experiments.experiment import Experiment, Row, settings
 
 PRETRAINING, LABELLED = 3000, 3000
 LEARNING_RATE, SAMPLING_DECAY = 0.002, 600  # the same for all rows
@@ -67,14 +67,10 @@ def search(rows):
 
 def quarter_of(row):
     """A row at a quarter of its scale."""
-    given = dict(flag[2:].split("=", 1) for flag in flags.expand_flagfiles(row.flags, local=False))
-    value = DEFAULTS | given
-    small = {
-        field.name: shrunk(field.name, value[field.name])
-        for field in dataclasses.fields(config.ExperimentConfig)
-        if field.name in LENGTHS + WIDTHS + BLOCKS
-        and value["method"] in (field.metadata["methods"] or [value["method"]])
-    }
+    given = settings(row.flags)
+    value, unread = DEFAULTS | given, config.unread(given["method"])
+    read = [name for name in LENGTHS + WIDTHS + BLOCKS if name not in unread]
+    small = {name: shrunk(name, value[name]) for name in read}
     if value["task"] == "dbpedia":
         small["bucket_lengths"] = "128,256"
     else:

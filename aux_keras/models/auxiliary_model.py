@@ -316,7 +316,8 @@ class AuxiliaryModel(keras.Model):
         Returns:
             array of tokens, see there.
         """
-        return Reconstructor(self, loss)(inputs, anchors, length)
+        said, _, _ = Reconstructor(self, loss)(inputs, anchors, length)
+        return said
 
     def export(self, *arguments, **options):
         """As `keras.Model.export`: the model, without the auxiliary losses."""

@@ -29,32 +29,30 @@ class Reconstructor:
         self.task = loss_runs.find_loss(model.auxiliary, loss, Reconstruction)
         self.compiled = tf.function(self._run, reduce_retracing=True)
 
-    def tokens(self, inputs):
-        """`(tokens, lengths)` that the main RNN reads of the inputs: eager tensors."""
-        reading = self.model.reading(input_checks.as_tensors(inputs))
-        return reading.tokens, reading.lengths
-
-    def __call__(self, inputs, anchors, length=None):
+    def __call__(self, inputs, anchors=None, length=None):
         """The tokens before the anchors.
 
         Args:
             inputs: what the model takes, one batch of arrays.
             anchors: int, or int array `(batch,)` or `(batch, anchors)`: position of the last
-                token that the state has read.
+                token that the state has read; None for the last one of each sequence.
             length: int, or None for as many as the loss has and the earliest anchor allows.
 
         Returns:
-            array `(batch, length, features)`, or characters `(batch, length)`, with an axis of
-            anchors after `batch` if there is one in `anchors`: the tokens at `anchor - length`
-            ... `anchor - 1` in the order of the sequence; one position later each if the loss
-            does not reverse.
+            `(said, tokens, anchors)`: what is said, the tokens that were read, and the anchors as
+            given or chosen. `said` is `(batch, length, features)`, or characters `(batch, length)`,
+            with an axis of anchors after `batch` if there is one in `anchors`: the tokens at
+            `anchor - length` ... `anchor - 1` in the order of the sequence; one position later
+            each if the loss does not reverse.
 
         Raises:
             ValueError: on anchors or a length outside of the sequences.
         """
         inputs = input_checks.as_tensors(inputs)
-        given = np.asarray(anchors)
-        anchors = check_anchors(given, self.tokens(inputs)[1].numpy())
+        reading = self.model.reading(inputs)
+        lengths = reading.lengths.numpy()
+        given = lengths - 1 if anchors is None else np.asarray(anchors)
+        anchors = check_anchors(given, lengths)
         earliest = int(anchors.min()) if anchors.size else self.task.segment_length
         if length is None:
             length = min(self.task.segment_length, earliest)
@@ -62,8 +60,8 @@ class Reconstructor:
             raise ValueError(
                 f"`length` must be at most {earliest}, the earliest anchor. Received: {length=}"
             )
-        tokens = self.compiled(inputs, tf.constant(anchors, tf.int32), length).numpy()
-        return tokens if given.ndim == 2 else tokens[:, 0]
+        said = self.compiled(inputs, tf.constant(anchors, tf.int32), length).numpy()
+        return said if given.ndim == 2 else said[:, 0], reading.tokens.numpy(), given
 
     def _run(self, inputs, anchors, length):
         encoder, embedding, tokens, features, _ = self.model.reading(inputs)

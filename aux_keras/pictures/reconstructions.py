@@ -159,9 +159,8 @@ class Reconstructed:
         self.layout |= {name: value for name, value in layout.items() if value is not None}
 
     def __call__(self, inputs, anchors=None, length=None):
-        tokens, lengths = (np.asarray(part) for part in self.run.tokens(inputs))
-        anchors = np.broadcast_to(lengths - 1 if anchors is None else anchors, lengths.shape)
-        said = np.asarray(self.run(inputs, anchors, length))
+        said, tokens, anchors = self.run(inputs, anchors, length)
+        anchors = np.broadcast_to(anchors, len(tokens))
         first = anchors - said.shape[1] + (0 if self.run.task.reverse else 1)
         name = self.run.task.name
         return Reconstructions(name, tokens, anchors, first, said, self.layout)

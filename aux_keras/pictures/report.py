@@ -90,7 +90,7 @@ def page(title, result, sections, flagfile):
     Args:
         title: one line.
         result: dict of the run's numbers; one level deeper is shown too.
-        sections: list of `(heading, figure)`.
+        sections: list of `(heading, png)`, the bytes of a picture.
         flagfile: text of the run's flags.
     """
     numbers = []
@@ -101,8 +101,8 @@ def page(title, result, sections, flagfile):
             label = f"{name} {inner}".replace("_", " ")
             numbers.append(f"<tr><th>{html.escape(label)}</th><td>{html.escape(text)}</td></tr>")
     parts = [f"<h1>{html.escape(title)}</h1>", f"<table>{''.join(numbers)}</table>"]
-    for heading, figure in sections:
-        data = base64.b64encode(as_png(figure)).decode()
+    for heading, png in sections:
+        data = base64.b64encode(png).decode()
         heading = html.escape(heading)
         parts.append(f'<h2>{heading}</h2><img alt="{heading}" src="data:image/png;base64,{data}">')
     parts.append(f"<h2>Flags</h2><pre>{html.escape(flagfile)}</pre>")

@@ -195,10 +195,10 @@ def run_phase(run, phase):
         checkpoint,
         keras.callbacks.TensorBoard(tensorboard, write_graph=False),
     ]
-    if config.pictures:
-        watchers.append(pictures.ReconstructionLog(tensorboard, model, task))
     split = "test" if config.validate_on_test else "validation"
     validation = task.evaluation(split) if task.sizes[split] else None
+    if config.pictures and validation is not None:
+        watchers.append(pictures.ReconstructionLog(tensorboard, model, task))
     arguments = {"validation_data": validation, "callbacks": watchers, "shuffle": False}
     if checkpoint.step < phase.steps and run.workers.chief:
         what = {"pretrain": "Pretraining, without labels", "train": "Training"}[phase.name]

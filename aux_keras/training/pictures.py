@@ -60,10 +60,10 @@ class ReconstructionLog(keras.callbacks.Callback):
 
     def __init__(self, directory, model, task):
         super().__init__()
-        self.directory, self.inputs = str(directory), seen(task)
         losses = [loss.name for loss in model.auxiliary if isinstance(loss, Reconstruction)]
         self.reconstructors = [Reconstructed(model, loss) for loss in losses]
-        self.writer = None
+        self.directory, self.writer = str(directory), None
+        self.inputs = seen(task) if losses else None
 
     def on_epoch_end(self, epoch, logs=None):
         validated = any(name.startswith("val_") for name in logs or {})
@@ -120,15 +120,17 @@ def write(place, model, task, config, rows, result):
             sections.append((f"Sequences as {loss.name} says them", loss.name, found.plot()))
             if found.tokens.ndim == 2:
                 texts[loss.name] = found.text()
-    figures = place / folder.FIGURES
+    figures, shown_as = place / folder.FIGURES, []
     figures.mkdir(exist_ok=True)
-    for _, name, figure in sections:
-        for form in ("svg", "png"):
-            with folder.replacing(figures / f"{name}.{form}") as temporary:
-                figure.savefig(temporary, dpi=100)
+    for heading, name, figure in sections:
+        with folder.replacing(figures / f"{name}.svg") as temporary:
+            figure.savefig(temporary)
+        png = report.as_png(figure)
+        shown_as.append((heading, png))
+        with folder.replacing(figures / f"{name}.png") as temporary:
+            temporary.write_bytes(png)
     for name, text in texts.items():
         folder.write_text(figures / f"{name}.txt", text)
     title = f"{config.task}, {config.method}: test accuracy {100 * result['test_accuracy']:.1f} %"
-    sections = [(heading, figure) for heading, _, figure in sections]
-    page = report.page(title, result, sections, config.flagfile())
+    page = report.page(title, result, shown_as, config.flagfile())
     folder.write_text(place / folder.REPORT, page)
