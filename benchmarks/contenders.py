@@ -29,7 +29,7 @@ BASELINES = {
     },
 }  # fmt: skip
 PLAIN = {"plain", "plain_embedded"}
-TAGGERS = ("tagger", "plain_tagger")  # a label for every step
+TAGGERS = ("tagger", "plain_tagger", "dense_tagger")  # a label for every step
 
 
 def make(name, time, features=1):
@@ -43,6 +43,8 @@ def make(name, time, features=1):
         rnn = keras.layers.LSTM(UNITS, return_sequences=True)
         if name == "tagger":
             rnn = TruncatedRNN(rnn, truncation=300)
+        if name == "dense_tagger":
+            rnn = keras.layers.Dense(UNITS)
         head = keras.layers.Dense(CLASSES, "softmax")
         model = keras.Sequential([keras.Input((time, features)), rnn, head])
     elif name == "r_functional":

@@ -161,6 +161,12 @@ class TruncatedRNN(keras.layers.Layer):
 
     def call(self, sequences, initial_state=None, mask=None, training=False):
         given = self.prepare(sequences, initial_state, mask, training)
+        if self.return_sequences and self.truncation:
+            outputs, *last = recompute.run_in_chunks(
+                lambda: self.recurrence(training, given.key), self.recurrent_weights,
+                given.tokens, given.first, given.lengths, self.truncation,
+            )  # fmt: skip
+            return self.finish(given, outputs, tuple(last))
         run = self.every_output if self.return_sequences else self.last_output
         return self.finish(given, *map_rows(
             lambda *rows: run(given.key, training, *rows),
@@ -214,20 +220,11 @@ class TruncatedRNN(keras.layers.Layer):
 
     def every_output(self, key, training, tokens, lengths, first):
         """Outputs of all steps, `(batch, time, units)`, and the record after the last."""
-
-        def make():
-            return self.recurrence(training, key)
-
-        encoder = make()
-        inputs, time = encoder.inputs(tokens), tokens.shape[1]
-        if self.truncation:
-            outputs, *last = recompute.run_in_chunks(
-                make, self.recurrent_weights, inputs, first, lengths, self.truncation
-            )
-        else:
-            outputs, *last = encoder.scan(inputs, first, lengths, self.truncation, "both")
-        outputs = tf.transpose(outputs, (1, 0, 2))[:, : time or tf.shape(tokens)[1]]
-        return outputs, tuple(last)
+        encoder, time = self.recurrence(training, key), tokens.shape[1]
+        outputs, *last = encoder.scan(
+            encoder.inputs(tokens), first, lengths, self.truncation, "both"
+        )
+        return tf.transpose(outputs, (1, 0, 2))[:, : time or tf.shape(tokens)[1]], tuple(last)
 
     def finish(self, given, outputs, last):
         """What a call returns.

@@ -7,6 +7,8 @@ What is run again must read its weights as arguments, so that their gradients ha
 import keras
 import tensorflow as tf
 
+from aux_keras.scan.rows import map_rows
+
 
 def rerun_for_gradient(forward, differentiable, weights, tensors):
     """The values of one function, and the gradient of another that computes the same.
@@ -44,44 +46,44 @@ def rerun_for_gradient(forward, differentiable, weights, tensors):
     return run(*real, *map(tf.convert_to_tensor, weights))
 
 
-def run_in_chunks(make, weights, inputs, first, lengths, size):
+def run_in_chunks(make, weights, tokens, first, lengths, size):
     """Outputs of all steps; the state becomes a constant every `size` steps.
 
     The chunks between these steps are independent of each other: back-propagation runs one at
-    a time again, from the state before it. Beside inputs and outputs it keeps one state for
-    each chunk and the steps of one chunk.
+    a time again, from the state before it. Beside tokens and outputs it keeps one state for
+    each chunk and the steps of one chunk. Chunks are read from `(rows, time, ...)` as it is,
+    and only within a chunk is time put first, since a copy of all outputs costs as much as they.
 
     Args:
         make: function without arguments that returns the recurrence.
         weights: list of Keras variables that it reads.
-        inputs: `(time, rows, features)`, or characters `(time, rows)`.
+        tokens: `(rows, time, features)`, or characters `(rows, time)`.
         first: record before the first step, tensors `(rows, width)`.
         lengths: `(rows,)` int32; rows rest afterwards.
         size: int, steps of a chunk.
 
     Returns:
-        `(outputs, *last)`: `(time, rows, units)`, undefined past a row's length, and the
+        `(outputs, *last)`: `(rows, time, units)`, undefined past a row's length, and the
         record after it, tensors `(rows, width)`.
     """
-    chunks = Chunks(make, weights, lengths, size, inputs.shape[0] or tf.shape(inputs)[0])
+    chunks = Chunks(make, weights, lengths, size, tokens.shape[1] or tf.shape(tokens)[1])
     parts = len(first)
 
     @tf.custom_gradient
-    def run(inputs, *arguments):
-        inputs, *arguments = (tf.stop_gradient(a) for a in (inputs, *arguments))
+    def run(tokens, *arguments):
+        tokens, *arguments = (tf.stop_gradient(a) for a in (tokens, *arguments))
         first, values = tuple(arguments[:parts]), arguments[parts:]
-        split = chunks.split(inputs)
-        outputs, last, starts = chunks.forward(split, first, values)
+        outputs, last, starts = chunks.forward(tokens, first, values)
 
         def gradient(doutputs, *dlast):
-            dinputs, dfirst, dvalues = chunks.backward(
-                split, starts, values, chunks.split(doutputs), dlast
+            dtokens, dfirst, dvalues = chunks.backward(
+                tokens, first, starts, values, doutputs, dlast
             )
-            return None if dinputs is None else chunks.join(dinputs), *dfirst, *dvalues
+            return dtokens, *dfirst, *dvalues
 
-        return (chunks.join(outputs), *last), gradient
+        return (outputs, *last), gradient
 
-    return run(inputs, *first, *map(tf.convert_to_tensor, weights))
+    return run(tokens, *first, *map(tf.convert_to_tensor, weights))
 
 
 class Chunks:
@@ -91,63 +93,75 @@ class Chunks:
         self.make, self.weights, self.lengths = make, weights, lengths
         self.size, self.time, self.count = size, time, -(-time // size)
 
-    def split(self, steps):
-        """`(time, rows, ...)` in chunks `(count, size, rows, ...)`, zeros after the last step."""
-        rows, *width = steps.shape[1:]
-        more = [[0, self.count * self.size - self.time], [0, 0], *([0, 0] for _ in width)]
-        shape = [self.count, self.size, tf.shape(steps)[1] if rows is None else rows, *width]
-        return tf.reshape(tf.pad(steps, more), shape)
+    def read(self, sequence, i):
+        """Chunk `i`, `(rows, size, ...)`; past the end of the sequence its last step again."""
+        steps = i * self.size + tf.range(self.size)
+        return tf.gather(sequence, tf.minimum(steps, self.time - 1), axis=1)
 
     def join(self, chunks):
-        """The opposite of `split`."""
-        shape = tf.shape(chunks)
-        return tf.reshape(chunks, tf.concat([shape[:1] * shape[1], shape[2:]], 0))[: self.time]
+        """A TensorArray of chunks `(rows, size, width)` as `(rows, time, width)`."""
+        chunks = tf.transpose(chunks.stack(), (1, 0, 2, 3))
+        rows, _, _, width = chunks.shape
+        shape = [tf.shape(chunks)[0] if rows is None else rows, self.count * self.size, width]
+        return tf.reshape(chunks, shape)[:, : self.time]
 
     def run(self, i, chunk, record, values):
         """Outputs of chunk `i` and the record after it, with these values of the weights."""
+
+        def run_rows(chunk, record, lengths):
+            recurrence = self.make()
+            scanned = recurrence.scan(recurrence.inputs(chunk), record, lengths, returns="both")
+            return tf.transpose(scanned[0], (1, 0, 2)), *scanned[1:]
+
         rest = tf.clip_by_value(self.lengths - i * self.size, 0, self.size)
         with keras.StatelessScope(state_mapping=zip(self.weights, values)):
-            outputs, *after = self.make().scan(chunk, record, rest, returns="both")
+            outputs, *after = map_rows(run_rows, chunk, record, rest)
         return outputs, tuple(tf.ensure_shape(a, r.shape) for a, r in zip(after, record))
 
     def array(self, shape, dtype):
         return tf.TensorArray(dtype, self.count, element_shape=shape)
 
-    def forward(self, chunks, first, values):
-        """Outputs in chunks, the record after the last, and those before each."""
+    def forward(self, tokens, first, values):
+        """Outputs `(rows, time, units)`, the record after the last step, those before each chunk.
 
-        def body(i, record, starts, outputs):
-            starts = [array.write(i, part) for array, part in zip(starts, record)]
-            chunk, record = self.run(i, chunks[i], record, values)
-            return i + 1, record, starts, outputs.write(i, chunk)
+        These are `(rows, count, width)`.
+        """
 
-        starts = [self.array(part.shape, part.dtype) for part in first]
-        outputs = self.array((self.size, *first[0].shape), first[0].dtype)
-        loop = (0, first, starts, outputs)
-        _, last, starts, outputs = tf.while_loop(lambda i, *_: i < self.count, body, loop)
-        return outputs.stack(), last, [array.stack() for array in starts]
+        def run_rows(tokens, first, lengths):
+            recurrence = self.make()
+            outputs, starts, last = recurrence.outputs_and_starts(
+                recurrence.inputs(tokens), first, lengths, self.size
+            )
+            outputs = tf.transpose(outputs[: self.time], (1, 0, 2))
+            return outputs, last, tuple(tf.transpose(s, (1, 0, 2)) for s in starts)
 
-    def backward(self, chunks, starts, values, doutputs, dlast):
-        """Gradients of the chunks (None of characters), the first record and the values."""
-        real = chunks.dtype.is_floating
+        with keras.StatelessScope(state_mapping=zip(self.weights, values)):
+            return map_rows(run_rows, tokens, first, self.lengths)
 
-        def body(i, dvalues, dchunks, dfirst):
+    def backward(self, tokens, first, starts, values, doutputs, dlast):
+        """Gradients of the tokens (None of characters), the first record and the values."""
+        real = tokens.dtype.is_floating
+
+        def body(i, dvalues, dtokens, dfirst):
             del dfirst  # that of a later chunk, which starts from a constant
-            chunk, record = chunks[i], tuple(start[i] for start in starts)
+            chunk = self.read(tokens, i)
+            record = (*(start[:, i] for start in starts), *first[len(starts) :])
+            exists = (tf.range(self.size) < self.time - i * self.size)[:, None]
+            dchunk = tf.where(exists, self.read(doutputs, i), tf.zeros([], doutputs.dtype))
             ends_here = (tf.maximum(self.lengths - 1, 0) // self.size == i)[:, None]
             dafter = [tf.where(ends_here, d, tf.zeros_like(d)) for d in dlast]
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch((chunk, record, values) if real else (record, values))
                 results = tf.nest.flatten(self.run(i, chunk, record, values))
             dchunk, drecord, more = tape.gradient(
-                results, (chunk, record, values), [doutputs[i], *dafter],
-                unconnected_gradients="zero",
-            )  # fmt: skip
+                results, (chunk, record, values), [dchunk, *dafter], unconnected_gradients="zero"
+            )
             dvalues = [d + m for d, m in zip(dvalues, more)]
-            return i - 1, dvalues, dchunks.write(i, dchunk) if real else dchunks, drecord
+            return i - 1, dvalues, dtokens.write(i, dchunk) if real else dtokens, drecord
 
-        dchunks = self.array(chunks.shape[1:], doutputs.dtype)
-        zeros = [tf.zeros_like(v) for v in values], tuple(tf.zeros_like(s[0]) for s in starts)
-        loop = (self.count - 1, zeros[0], dchunks, zeros[1])
-        _, dvalues, dchunks, dfirst = tf.while_loop(lambda i, *_: i >= 0, body, loop)
-        return dchunks.stack() if real else None, dfirst, dvalues
+        rows, _, *width = tokens.shape
+        dtokens = self.array((rows, self.size, *width), tokens.dtype)
+        zeros = [tf.zeros_like(v) for v in values], tuple(map(tf.zeros_like, first))
+        loop = (self.count - 1, zeros[0], dtokens, zeros[1])
+        _, dvalues, dtokens, dfirst = tf.while_loop(lambda i, *_: i >= 0, body, loop)
+        return self.join(dtokens) if real else None, dfirst, dvalues

@@ -83,6 +83,10 @@ class LSTMRecurrence:
         constants = map(tf.stop_gradient, (self.kernel, inputs, *first))
         return tuple(map(tf.stop_gradient, collect_lstm_states(*constants, counts)))
 
+    def outputs_and_starts(self, inputs, record, lengths, size):
+        """See the function of this name."""
+        return lstm_outputs_and_starts(self.kernel, inputs, *record, lengths, size)
+
 
 class CellRecurrence:
     """Any Keras cell, in a TensorFlow loop; the record is (output, *states, *dropout masks)."""
@@ -156,6 +160,17 @@ class CellRecurrence:
         collected = collect_states(lambda t, record: self.step(inputs[t], record), first, counts)
         return tuple(map(tf.stop_gradient, collected))
 
+    def outputs_and_starts(self, inputs, record, lengths, size):
+        """See the function of this name."""
+        record, masks = record[: self.parts], record[self.parts :]
+        steps = inputs.shape[0] or tf.shape(inputs)[0]
+
+        def step(t, record):
+            return self.step(inputs[t], (*record, *masks))[: self.parts]
+
+        outputs, starts, last = outputs_and_starts(step, record, lengths, size, steps, steps)
+        return outputs, starts, (*last, *masks)
+
 
 def takes_training(cell):
     """Whether the call of a cell, which need not be a layer, has an argument `training`."""
@@ -197,6 +212,51 @@ def collect_states(step, state, counts):
     steps = tf.reduce_max(counts)
     picked = tuple(tf.repeat(s[:, None], counts.shape[1], axis=1) for s in state)
     return tf.while_loop(lambda t, *_: t < steps, body, (0, state, picked))[2]
+
+
+@tf.function(jit_compile=True, autograph=False)
+def lstm_outputs_and_starts(kernel, inputs, h, c, lengths, size):
+    """`outputs_and_starts` of the LSTM, compiled."""
+
+    def step(t, state):
+        features = lstm.as_features(inputs[t], kernel, h.shape[-1])
+        return lstm.lstm_step(kernel, features, *state)[:2]
+
+    steps = inputs.shape[0]
+    longest = tf.minimum(tf.reduce_max(lengths), steps)
+    return outputs_and_starts(step, (h, c), lengths, size, steps, longest)
+
+
+def outputs_and_starts(step, record, lengths, size, steps, longest):
+    """Outputs of all steps and the records before every `size`-th, from one forward run.
+
+    Args:
+        step: function of `(t, record)` that returns the record after step `t`.
+        record: the one before the first step, tuple of `(rows, width)`.
+        lengths: `(rows,)` int32; rows rest afterwards.
+        size: int.
+        steps: int, the number of time steps; `longest` of them are run.
+
+    Returns:
+        `(outputs, starts, last)`: `(time, rows, units)`, zeros after `longest`; tuple of
+        `(count, rows, width)`; the record after `longest`.
+    """
+    count = -(-steps // size)
+
+    def body(t, record, outputs, starts):
+        at = tf.where(t % size == 0, t // size, count)  # an entry more, for what nobody wants
+        starts = tuple(array.write(at, s) for array, s in zip(starts, record))
+        valid = (t < lengths)[:, None]
+        record = tuple(tf.where(valid, new, s) for new, s in zip(step(t, record), record))
+        return t + 1, record, outputs.write(t, record[0]), starts
+
+    def array(s, size):
+        return tf.TensorArray(s.dtype, size, element_shape=s.shape)
+
+    starts = tuple(array(s, count + 1).write(count, s) for s in record)
+    loop = (0, record, array(record[0], steps), starts)
+    _, last, outputs, starts = tf.while_loop(lambda t, *_: t < longest, body, loop)
+    return outputs.stack(), tuple(a.stack()[:count] for a in starts), last
 
 
 def read(recurrence, tokens, record, lengths):
