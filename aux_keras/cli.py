@@ -67,7 +67,7 @@ def run(program, rest):
         from aux_keras.training import workdir as folder
 
         workdir = folder.check(experiment)
-        if folder.finished(workdir):
+        if folder.finished(workdir, experiment.saved_model):
             print(f"This run is finished: {workdir / folder.RESULT}")
             return
         if experiment.local_workers:

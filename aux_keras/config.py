@@ -12,7 +12,7 @@ FULL = "full"
 # Where a run happens and what it writes when, not what it computes:
 PLACES = (
     "workdir", "data_dir", "download", "checkpoint_steps", "checkpoint_minutes", "strategy",
-    "worker_timeout", "local_workers", "pictures",
+    "worker_timeout", "local_workers", "pictures", "saved_model",
 )  # fmt: skip
 
 # Methods by what they read:
@@ -203,6 +203,7 @@ class ExperimentConfig:
     pictures: bool = _field(
         True, "reconstructions in TensorBoard at validations; figures/ and report.html at the end"
     )
+    saved_model: bool = _field(True, "write a SavedModel for serving beside model.keras")
     checkpoint_steps: int = _field(200, "steps between checkpoints", least=1)
     checkpoint_minutes: float = _field(10.0, "the most minutes between checkpoints", least=0)
     strategy: str = _field(

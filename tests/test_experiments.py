@@ -20,7 +20,7 @@ DBPEDIA = ROOT / "tests" / "dummy_data" / "dbpedia" / "dbpedia_csv"
 TINY = [
     "units=4", "decoder_units=4", "classifier_units=0", "embedding_units=0", "segment_length=8",
     "train_examples=64", "test_examples=50", "batch_size=32", "steps=1", "pretrain_steps=1",
-    "memory_gap=false",
+    "memory_gap=false", "saved_model=false",
 ]  # fmt: skip
 SMALLEST = {  # the rows to run of each
     "table2": ["p"],

@@ -80,7 +80,7 @@ def run(config):
         Interrupted: on SIGTERM or ctrl-C, after a checkpoint.
     """
     workdir = folder.check(config)
-    if result := folder.finished(workdir):
+    if result := folder.finished(workdir, config.saved_model):
         return result
     if config.pictures:
         pictures.check()
@@ -262,13 +262,14 @@ def span(step, phase):
 
 
 def save(run):
-    """Writes the trained model and its SavedModel."""
+    """Writes the trained model and, if wanted, its SavedModel."""
     try:
         with folder.replacing(run.place / folder.MODEL) as temporary:
             run.model.save(temporary)
-        saved_model = run.place / folder.SAVED_MODEL
-        shutil.rmtree(saved_model, ignore_errors=True)  # of a run that was killed
-        export_model(run.model, saved_model)
+        if run.config.saved_model:
+            saved_model = run.place / folder.SAVED_MODEL
+            shutil.rmtree(saved_model, ignore_errors=True)  # of a run that was killed
+            export_model(run.model, saved_model)
     except (OSError, tf.errors.OpError) as error:
         if run.workers.lost(error):
             raise

@@ -113,13 +113,18 @@ def read_text(path):
         raise ValueError(f"{path} is damaged; remove it and rerun. {error}") from error
 
 
-def finished(workdir):
+def finished(workdir, saved_model):
     """The contents of `result.json` if the run is finished and nothing of it lost, else None.
+
+    Args:
+        workdir: its folder.
+        saved_model: bool, whether it has a SavedModel.
 
     Raises:
         ValueError: if the file cannot be read.
     """
-    if not all((workdir / name).exists() for name in (RESULT, MODEL, SAVED_MODEL)):
+    names = (RESULT, MODEL, *((SAVED_MODEL,) if saved_model else ()))
+    if not all((workdir / name).exists() for name in names):
         return None
     try:
         result = json.loads(read_text(workdir / RESULT))
