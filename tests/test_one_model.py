@@ -185,3 +185,43 @@ def test_losses_without_cells_have_those_of_the_main_rnn(layer, tmp_path):
     for step in range(2):
         losses = [m.train_on_batch(x, y, return_dict=True) for m in (default, given, revived)]
         assert losses[0] == losses[1] == losses[2], step
+
+
+def scaled(target, first, **options):
+    layers = [keras.Input((TIME, 2)), *first, L.LSTM(6), L.Dense(CLASSES, "softmax")]
+    keras.utils.set_random_seed(3)
+    model = ak.AuxiliaryModel(keras.Sequential(layers), [LOSSES["r"]()], target=target, **options)
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    return model
+
+
+def test_features_are_reconstructed_as_if_they_were_the_tokens():
+    """A `Normalization` in the model computes what normalized tokens do without it."""
+    x, y = batch()
+    raw = 1000 + 500 * x
+    inside = scaled("features", [L.Normalization(mean=1000.0, variance=500.0**2)])
+    outside = scaled("inputs", [])
+    for mine, other in zip(inside.trainable_weights, outside.trainable_weights, strict=True):
+        other.assign(mine)
+    for model in (inside, outside):
+        model.pretrain(raw if model is inside else x, epochs=2, shuffle=False, verbose=0)
+    logs = [
+        model.fit(tokens, y, epochs=2, shuffle=False, verbose=0).history
+        for model, tokens in ((inside, raw), (outside, x))
+    ]
+    for name, values in logs[0].items():
+        np.testing.assert_allclose(values, logs[1][name], rtol=1e-4, err_msg=name)
+    with pytest.warns(UserWarning, match="more than 100 times the supervised loss.*target='feat"):
+        scaled("inputs", inside.model.layers[:1]).fit(raw, y, verbose=0)
+    scaled("inputs", inside.model.layers[:1], auxiliary_weight=1e-9).fit(raw, y, verbose=0)
+
+
+def test_features_may_have_another_width_than_the_tokens(tmp_path):
+    model = scaled("features", [L.Conv1D(5, 3, padding="same")])
+    x, y = batch()
+    model.fit(x, y, verbose=0)
+    assert model.reconstruct(x, [6] * len(x)).shape == (len(x), 4, 5)
+    model.save(tmp_path / "model.keras")
+    assert keras.models.load_model(tmp_path / "model.keras").target == "features"
+    with pytest.raises(ValueError, match="`target` must be one of .* target='tokens'"):
+        scaled("tokens", [])

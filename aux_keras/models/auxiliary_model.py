@@ -42,6 +42,9 @@ class AuxiliaryModel(keras.Model):
         rnn: name of the recurrent layer, by default the only one; of a `Bidirectional` forward.
         embedding: name of the characters' `keras.layers.Embedding`, by default the only one.
         tokens: key or position of the tokens, where the model has several inputs.
+        target: what is reconstructed or predicted: `"inputs"`, those tokens in their own units, or
+            `"features"`, what the recurrent layer reads, as a constant. A loss in raw units can be
+            so large that nothing else is learnt; then `fit` warns.
         auxiliary_weight: float, which callbacks may change; 0 uses them in `pretrain` alone.
         sampling_decay_steps: int, training steps in which the decoders go from true
             tokens to their own outputs; None to feed true tokens always.
@@ -72,8 +75,9 @@ class AuxiliaryModel(keras.Model):
     """
 
     def __init__(
-        self, model, auxiliary=(), rnn=None, embedding=None, tokens=None, auxiliary_weight=1.0,
-        sampling_decay_steps=None, placement_growth_steps=None, memory_gap=False, seed=0, **kwargs,
+        self, model, auxiliary=(), rnn=None, embedding=None, tokens=None, target="inputs",
+        auxiliary_weight=1.0, sampling_decay_steps=None, placement_growth_steps=None,
+        memory_gap=False, seed=0, **kwargs,
     ):  # fmt: skip
         super().__init__(**kwargs)
         if not isinstance(model, keras.Model):
@@ -85,6 +89,7 @@ class AuxiliaryModel(keras.Model):
         self.rnn = rnn
         self.embedding_name = embedding
         self.tokens = tokens
+        self.target = observation.check_target(target)
         self.joint_weight = JointWeight(auxiliary_weight)
         self.sampling_decay_steps = sampling_decay_steps
         self.placement_growth_steps = placement_growth_steps
@@ -134,7 +139,7 @@ class AuxiliaryModel(keras.Model):
         if not self.model.built:
             self.model.build(inputs_shape)
         if self.auxiliary:
-            loss_runs.build_losses(self, self.tokens_of(inputs_shape))
+            loss_runs.build_losses(self, observation.tokens_shape(self, inputs_shape))
         self.built = True
 
     def call(self, inputs, training=False):
@@ -331,6 +336,7 @@ class AuxiliaryModel(keras.Model):
             "rnn": self.rnn,
             "embedding": self.embedding_name,
             "tokens": self.tokens,
+            "target": self.target,
             "auxiliary_weight": self.auxiliary_weight,
             "sampling_decay_steps": self.sampling_decay_steps,
             "placement_growth_steps": self.placement_growth_steps,

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from aux_keras.models.loss_scale import with_loss_scale
 from aux_keras.models.replicas import share_batches, worker_count
 from aux_keras.padding import valid_lengths
 
@@ -86,6 +87,8 @@ def checked(method, model, arguments, options):
         given["validation_data"] = tuple(check_batch(parts, expected).values())
     elif validation is not None:
         given["validation_data"] = check_batch({"x": validation}, expected)["x"]
+    if method == "fit" and not model.pretraining and model.active_losses():
+        given["callbacks"] = with_loss_scale(given.get("callbacks"))
     if method in ("fit", "evaluate", "predict"):
         for name in {"x", "validation_data"} & set(given):
             given[name] = share_batches(model.distribute_strategy, given[name])

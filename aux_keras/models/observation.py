@@ -18,6 +18,7 @@ from aux_keras.scan.recurrence import make_recurrence
 # Calls of patched layers, by thread.
 CALLS: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 LOCK = threading.Lock()
+TARGETS = ("inputs", "features")  # what the losses are about
 
 
 class Reached(BaseException):  # as an exception Keras would add its notes
@@ -87,7 +88,10 @@ def check_start(layer, initial_state):
 
 def read_tokens(model, inputs, sequences, mask):
     """The tokens that the losses predict, valid ones first."""
-    tokens = tf.convert_to_tensor(model.tokens_of(inputs))
+    if model.target == "features":  # a constant: nothing is to make itself easy to predict
+        tokens = tf.stop_gradient(tf.convert_to_tensor(sequences))
+    else:
+        tokens = tf.convert_to_tensor(model.tokens_of(inputs))
     if tokens.dtype.is_integer and tokens.shape.rank == 3 and has_table(model.model):
         raise ValueError(
             "`tokens` must be one sequence of characters or words, (batch, time), to be "
@@ -102,6 +106,22 @@ def read_tokens(model, inputs, sequences, mask):
     if mask is None:  # nothing makes a sequence shorter
         input_checks.check_segments(model.active_losses(), tokens.shape[1])
     return valid_steps(tokens, mask)[0]
+
+
+def check_target(target):
+    """`target`, see `AuxiliaryModel`."""
+    if target not in TARGETS:
+        raise ValueError(f"`target` must be one of {TARGETS}. Received: {target=}")
+    return target
+
+
+def tokens_shape(model, inputs_shape):
+    """The shape of these tokens, from those of the inputs of a built Keras model."""
+    if model.target == "inputs":
+        return model.tokens_of(inputs_shape)
+    built_for = model.layer.get_build_config()
+    shapes = built_for.get("shapes_dict", built_for)
+    return next(tuple(shape) for shape in shapes.values())
 
 
 @contextlib.contextmanager

@@ -231,7 +231,7 @@ class SequenceClassifier(AuxiliaryModel):
         return tf.TensorSpec((None, None, self.features), tf.float32, "tokens")
 
     def get_config(self):
-        observed = ("model", "rnn", "embedding", "tokens")  # found by ourselves
+        observed = ("model", "rnn", "embedding", "tokens", "target")  # found by ourselves
         config = {k: v for k, v in super().get_config().items() if k not in observed}
         readout = self.readout.get_config()
         return {

@@ -1,0 +1,41 @@
+"""Whether an auxiliary loss drowns the supervised one."""
+
+import warnings
+
+import keras
+
+FACTOR = 100
+
+
+class LossScale(keras.callbacks.Callback):
+    """Warns if the first auxiliary loss is `FACTOR` times the supervised one.
+
+    It is a mean of squared errors of tokens, in their units squared.
+    """
+
+    async_safe = True  # it reads the logs alone: no step waits for it
+
+    def on_train_begin(self, logs=None):
+        self.seen = False
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.seen:
+            return
+        self.seen = True
+        auxiliary = self.model.auxiliary_weight * logs["auxiliary_loss"]
+        if auxiliary > FACTOR * logs["supervised_loss"] > 0:
+            warnings.warn(
+                f"The weighted auxiliary loss, {auxiliary:.3g}, is more than {FACTOR} times the "
+                f"supervised loss, {logs['supervised_loss']:.3g}, and will decide the gradient. "
+                "Scale the tokens to a variance of about 1; where a layer of the model does so, "
+                "reconstruct what the recurrent layer reads, `target='features'`; or lower "
+                "`auxiliary_weight`",
+                stacklevel=2,
+            )
+
+
+def with_loss_scale(callbacks):
+    """The callbacks of `fit` and this one; a `CallbackList`, which Keras takes as it is, alone."""
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        return callbacks
+    return [*keras.tree.flatten(callbacks or []), LossScale()]
