@@ -132,8 +132,8 @@ class ExperimentConfig:
     transformer_layers: int = _field(
         2, "blocks of a Transformer or T-DMCA", least=1, methods=ATTENTION
     )
-    heads: int = _field(4, "attention heads", least=1, methods=ATTENTION)
-    filter_units: int = _field(
+    num_heads: int = _field(4, "attention heads", least=1, methods=ATTENTION)
+    intermediate_dim: int = _field(
         512, "units of the hidden layers of a Transformer", least=1, methods=ATTENTION
     )
     feed_forward: str = _field(

@@ -24,7 +24,7 @@ BASELINES = {
     "urnn": {"method": "urnn", "units": 512, **BARE},
     "transformer": {"method": "transformer"},
     "tdmca": {
-        "method": "tdmca", "transformer_layers": 5, "filter_units": 128,
+        "method": "tdmca", "transformer_layers": 5, "intermediate_dim": 128,
         "feed_forward": "separable",
     },
 }  # fmt: skip

@@ -79,7 +79,7 @@ def embed(model, x):
     embedding = model.encoder.embedding
     if embedding is None:
         return x
-    if embedding.vocabulary is not None:
+    if embedding.vocabulary_size is not None:
         return embedding.kernel[int(x[0])][None]
     return x @ embedding.kernel + embedding.bias
 

@@ -152,8 +152,8 @@ def test_positions_are_sines_and_cosines():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: ak.SelfAttention(0), "`heads` must be a positive integer"),
-        (lambda: ak.SelfAttention(3).build((None, None, 8)), "`heads` must divide the width"),
+        (lambda: ak.SelfAttention(0), "`num_heads` must be a positive integer"),
+        (lambda: ak.SelfAttention(3).build((None, None, 8)), "`num_heads` must divide the width"),
         (lambda: ak.LocalAttention(2, block=0, margin=1), "`block` must be a positive integer"),
         (
             lambda: ak.LocalAttention(2, block=4, margin=-1),
@@ -161,7 +161,7 @@ def test_positions_are_sines_and_cosines():
         ),
         (lambda: ak.MemoryCompressedAttention(2, 0), "`compression` must be a positive integer"),
         (lambda: ak.TransformerBlock(ak.SelfAttention(2), 8, 1.0), "`drop_rate` must be in"),
-        (lambda: ak.TransformerBlock(ak.SelfAttention(2), 0, 0.1), "`filter_units` must be"),
+        (lambda: ak.TransformerBlock(ak.SelfAttention(2), 0, 0.1), "`intermediate_dim` must be"),
         (lambda: ak.TransformerBlock(ak.SelfAttention(2), 8, 0.1, (3,)), "`kernel_sizes` must be"),
     ],
 )

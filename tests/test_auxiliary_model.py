@@ -105,7 +105,7 @@ def test_it_computes_what_the_classifier_computes():
     """Embedding, LSTM and classifier as a user would write them: equal losses and gradients
     with `AuxiliaryClassifier`, whose losses the slow reference has checked."""
     ours = ak.AuxiliaryClassifier(
-        CLASSES, L.LSTM(6), None, 8, 0.0, ak.TokenEmbedding(4, vocabulary=9), auxiliary=tasks(),
+        CLASSES, L.LSTM(6), None, 8, 0.0, ak.TokenEmbedding(4, 9), auxiliary=tasks(),
         sampling_decay_steps=100,
     )  # fmt: skip
     ours.build({"tokens": (None, TIME), "lengths": (None,)})
@@ -333,7 +333,7 @@ def test_it_refuses():
                                  lambda: ak.IRNNCell(6, 0.1)])  # fmt: skip
 def test_feature_extractor_is_the_pretrained_rnn(rnn, characters):
     """Stock layers, equal outputs, frozen or not; without labels is enough."""
-    embedding = ak.TokenEmbedding(4, vocabulary=9 if characters else None)
+    embedding = ak.TokenEmbedding(4, vocabulary_size=9 if characters else None)
     cells = {"LSTM": L.LSTMCell, "GRU": L.GRUCell}.get(type(rnn()).__name__, L.SimpleRNNCell)
     classifier = ak.AuxiliaryClassifier(CLASSES, rnn(), 3, 8, 0.5, embedding, tasks("r", cells))
     classifier.compile(rmsprop(), "sparse_categorical_crossentropy")
@@ -357,7 +357,7 @@ def test_feature_extractor_is_the_pretrained_rnn(rnn, characters):
 
 def test_feature_extractor_reads_padded_characters():
     classifier = ak.AuxiliaryClassifier(
-        CLASSES, L.LSTM(6), 3, 8, 0.5, ak.TokenEmbedding(4, vocabulary=9)
+        CLASSES, L.LSTM(6), 3, 8, 0.5, ak.TokenEmbedding(4, vocabulary_size=9)
     )
     classifier.build((None, None))
     tokens = np.array([[3, 4, 0, 0], [1, 2, 3, 4]])
@@ -367,7 +367,7 @@ def test_feature_extractor_reads_padded_characters():
 
 def test_feature_extractor_where_zero_is_a_character():
     classifier = ak.AuxiliaryClassifier(
-        CLASSES, L.LSTM(6), 3, 8, 0.5, ak.TokenEmbedding(4, vocabulary=4)
+        CLASSES, L.LSTM(6), 3, 8, 0.5, ak.TokenEmbedding(4, vocabulary_size=4)
     )
     classifier.build((None, TIME))
     x = np.random.default_rng(0).integers(0, 4, (5, TIME))

@@ -32,7 +32,7 @@ def build(tasks="rp", drop_rate=0.5, seed=1):
     keras.utils.set_random_seed(seed)
     model = ak.AuxiliaryClassifier(
         3, keras.layers.LSTM(5), 3, classifier_units=6, drop_rate=drop_rate,
-        embedding=ak.TokenEmbedding(4, vocabulary=VOCABULARY),
+        embedding=ak.TokenEmbedding(4, vocabulary_size=VOCABULARY),
         auxiliary=[auxiliary[task]() for task in tasks], sampling_decay_steps=10, seed=4,
     )  # fmt: skip
     model.build({"tokens": (None, None), "lengths": (None,)})
@@ -202,7 +202,7 @@ def test_float_characters_of_a_dataset_are_named():
 def test_sampling_characters_needs_draws():
     decoder = ak.SegmentDecoder(cells(1), hidden_units=None, drop_rate=0.0, truncation=None)
     decoder.build((None, None, VOCABULARY), [(None, 5), (None, 5)], (4,))
-    embedding = ak.TokenEmbedding(4, vocabulary=VOCABULARY)
+    embedding = ak.TokenEmbedding(4, vocabulary_size=VOCABULARY)
     embedding.build(None)
     segments, states = np.ones((2, 4), "int64"), [tf.zeros((2, 5))] * 2
     feed = tf.zeros((2, 3), tf.bool)
@@ -230,10 +230,10 @@ def test_whole_numbers_are_real_tokens_too(tasks):
     np.testing.assert_allclose(*results, rtol=1e-6)
 
 
-@pytest.mark.parametrize("vocabulary", [0, -1, 2.5, True])
-def test_a_bad_vocabulary_is_named(vocabulary):
-    with pytest.raises(ValueError, match="`vocabulary` must be a positive integer"):
-        ak.TokenEmbedding(4, vocabulary=vocabulary)
+@pytest.mark.parametrize("vocabulary_size", [0, -1, 2.5, True])
+def test_a_bad_vocabulary_is_named(vocabulary_size):
+    with pytest.raises(ValueError, match="`vocabulary_size` must be a positive integer"):
+        ak.TokenEmbedding(4, vocabulary_size=vocabulary_size)
 
 
 def test_a_bad_feedback_is_named():
@@ -247,7 +247,7 @@ def test_mixed_precision_trains(method, policy):
     small = read_by(method, units=5, embedding_units=4, classifier_units=6, decoder_units=5,
                     segment_length=4, sampling_decay_steps=2, dtype_policy=policy)  # fmt: skip
     config = ExperimentConfig(method=method, **small)
-    model = factory.build(config, None, None, classes=3, vocabulary=VOCABULARY)
+    model = factory.build(config, None, None, classes=3, vocabulary_size=VOCABULARY)
     model.compile("rmsprop", "sparse_categorical_crossentropy")
     history = model.fit(*documents(), batch_size=6, epochs=3, verbose=0).history
     assert np.all(np.isfinite(history["loss"]))

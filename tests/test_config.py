@@ -13,7 +13,7 @@ from aux_keras.models import factory
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FLAGFILES = sorted((ROOT / "configs").glob("*.cfg"))
-TASKS = {  # time, features, classes, vocabulary
+TASKS = {  # time, features, classes, vocabulary_size
     "mnist": (784, 1, 10, None),
     "pmnist": (784, 1, 10, None),
     "cifar10": (1024, 3, 10, None),
@@ -179,9 +179,11 @@ def test_flagfiles_of_baselines_have_their_settings(name):
     else:
         tdmca = config.method == "tdmca"
         assert (config.units, config.embedding_units, config.classifier_units) == (128, 128, 256)
-        assert (config.transformer_layers, config.filter_units) == ((5, 128) if tdmca else (2, 512))
+        assert (config.transformer_layers, config.intermediate_dim) == (
+            (5, 128) if tdmca else (2, 512)
+        )
         assert config.feed_forward == ("separable" if tdmca else "dense")
-        assert (config.heads, config.transformer_drop_rate, config.drop_rate) == (4, 0.1, 0.5)
+        assert (config.num_heads, config.transformer_drop_rate, config.drop_rate) == (4, 0.1, 0.5)
         assert (config.attention_block, config.attention_margin, config.compression) == (
             256,
             128,
@@ -201,7 +203,7 @@ def test_one_value_keeps_its_name_all_the_way():
     assert task.get_config()["segment_length"] == 17
     assert model.sampling_decay_steps == model.get_config()["sampling_decay_steps"] == 5
     config = ExperimentConfig(feedback="argmax", decoder_head="dense", segment_length=5)
-    task = factory.build(config, None, None, classes=3, vocabulary=7).auxiliary[0]
+    task = factory.build(config, None, None, classes=3, vocabulary_size=7).auxiliary[0]
     assert task.decoder.feedback == "argmax" and task.decoder.readout.hidden is None
     assert model.get_config()["drop_per"] == model.auxiliary[0].get_config()["drop_per"] == "batch"
 
@@ -246,7 +248,7 @@ def test_bad_values_are_named(values, message):
 
 def test_characters_without_an_embedding_are_named():
     with pytest.raises(ValueError, match="`embedding_units` must be at least 1 for characters"):
-        factory.build(ExperimentConfig(embedding_units=0), None, None, classes=3, vocabulary=7)
+        factory.build(ExperimentConfig(embedding_units=0), None, None, classes=3, vocabulary_size=7)
 
 
 def test_segment_longer_than_the_sequence_is_named():

@@ -39,14 +39,14 @@ def model():
     losses = [ak.Reconstruction([LSTMCell(4)], **sizes), ak.Prediction([LSTMCell(4)], **sizes)]
     options = dict(auxiliary=losses, sampling_decay_steps=8, memory_gap=True)
     if kind == "transformer":
-        block = ak.TransformerBlock(ak.SelfAttention(heads=2), 8, drop_rate=0.3)
+        block = ak.TransformerBlock(ak.SelfAttention(num_heads=2), 8, drop_rate=0.3)
         built = ak.TransformerClassifier(3, ak.TokenEmbedding(4), [block], classifier_units=5,
                                          drop_rate=0.5, drop_per="batch", input_drop_rate=0.1)
     elif kind == "pixels":
         built = ak.AuxiliaryClassifier(3, LSTM(4, dropout=0.3), 2, 5, 0.5, **options)
     elif kind == "documents":
         built = ak.AuxiliaryClassifier(3, LSTM(4), 2, 5, 0.5, embedding=ak.TokenEmbedding(
-            4, vocabulary=7), **options)
+            4, vocabulary_size=7), **options)
     else:
         layers = [keras.Input((9, 1)), keras.layers.Masking(), ak.TruncatedRNN(LSTM(4), 2),
                   ak.layers.DropConnectDense(3, 0.5), keras.layers.Softmax()]

@@ -77,7 +77,7 @@ def test_titles_go_before_contents():
 def test_rows_become_documents(manual_dir):
     task = load(manual_dir)
     assert task.sizes == {"train": 3, "validation": 0, "test": 1}
-    assert (task.classes, task.vocabulary, task.time, task.features) == (14, 72, None, None)
+    assert (task.classes, task.vocabulary_size, task.time, task.features) == (14, 72, None, None)
     found = {text(x.numpy()): int(y) for x, y in task.splits["train"]}
     assert found == {
         'mill & sons  mill & sons makes flour, bread\nand "cakes".': 0,

@@ -245,7 +245,7 @@ def test_functional_model_with_masking(return_sequences, padding, tmp_path):
 
 
 def test_characters_and_their_table_inside():
-    embedding = ak.TokenEmbedding(4, vocabulary=6)
+    embedding = ak.TokenEmbedding(4, vocabulary_size=6)
     layer = ak.TruncatedRNN(L.LSTM(UNITS, return_sequences=True), 3, embedding)
     x = np.array([[1, 2, 3, 4, 5, 0], [3, 1, 2, 5, 0, 0]], "int32")
     got = layer(x)

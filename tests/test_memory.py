@@ -229,12 +229,12 @@ def test_reconstructions_equal_the_slow_decoder(make, reverse):
         segment = x["tokens"][b][anchor - SEGMENT : anchor + 1]
         segment = segment[::-1] if reverse else segment
         states = reference.read(model, x["tokens"][b], anchor + 1, 0)
-        uniform = np.zeros(SEGMENT) if model.vocabulary else None
+        uniform = np.zeros(SEGMENT) if model.vocabulary_size else None
         predicted = reference.decode(
             model, task.decoder, segment, states, np.zeros(SEGMENT, bool), uniform, None
         )
         predicted = np.concatenate(predicted[::-1] if reverse else predicted)
-        predicted = predicted.argmax(-1) if model.vocabulary else predicted
+        predicted = predicted.argmax(-1) if model.vocabulary_size else predicted
         np.testing.assert_allclose(got[b], predicted, atol=1e-5)
 
 

@@ -14,11 +14,11 @@ from aux_keras.pictures.reconstructions import Reconstructions
 from aux_keras.training import pictures
 
 
-def build(vocabulary=None, preprocessing=None, reverse=True):
+def build(vocabulary_size=None, preprocessing=None, reverse=True):
     keras.utils.set_random_seed(0)
     loss = ak.Reconstruction(segment_length=4, truncation=3, hidden_units=4, reverse=reverse)
     return ak.AuxiliaryClassifier(
-        2, keras.layers.LSTM(4), 3, 4, 0.0, ak.TokenEmbedding(3, vocabulary), [loss],
+        2, keras.layers.LSTM(4), 3, 4, 0.0, ak.TokenEmbedding(3, vocabulary_size), [loss],
         preprocessing=preprocessing,
     )  # fmt: skip
 
@@ -39,7 +39,7 @@ class Task:
 
 @pytest.fixture(scope="module")
 def characters():
-    return build(vocabulary=4, preprocessing={"alphabet": "ab"})
+    return build(vocabulary_size=4, preprocessing={"alphabet": "ab"})
 
 
 @pytest.fixture(scope="module")

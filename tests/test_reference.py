@@ -43,7 +43,7 @@ def build(cell="lstm", supervised=3, truncation=3, n=1, r=None, p=None, tasks="r
         CLASSES, CELLS[cell](UNITS), supervised, classifier_units=6, drop_rate=0.5,
         auxiliary=[auxiliary[t]() for t in tasks], sampling_decay_steps=100, seed=3, **options,
     )  # fmt: skip
-    shape = (None, TIME) if model.vocabulary else (None, TIME, FEATURES)
+    shape = (None, TIME) if model.vocabulary_size else (None, TIME, FEATURES)
     model.build({"tokens": shape, "lengths": (None,)})
     model.compile("sgd", "sparse_categorical_crossentropy")
     model.training_step.assign(50)  # half of the inputs of a decoder are its own outputs
@@ -56,7 +56,7 @@ def build(cell="lstm", supervised=3, truncation=3, n=1, r=None, p=None, tasks="r
 def batch(model):
     rng = np.random.default_rng(1)
     tokens = tf.constant(rng.normal(size=(len(LENGTHS), TIME, FEATURES)), tf.float32)
-    if model.vocabulary:
+    if model.vocabulary_size:
         tokens = tf.constant(rng.integers(0, VOCABULARY, (len(LENGTHS), TIME)), tf.int32)
     return {"tokens": tokens, "lengths": tf.constant(LENGTHS)}, tf.constant(LABELS)
 
@@ -167,7 +167,7 @@ def test_every_option(cell, options):
 
 
 def characters(**options):
-    return build(embedding=ak.TokenEmbedding(4, vocabulary=VOCABULARY), **options)
+    return build(embedding=ak.TokenEmbedding(4, vocabulary_size=VOCABULARY), **options)
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])

@@ -41,7 +41,7 @@ except ImportError:
 
 def classifier(kind="lstm", characters=False, **options):
     """A classifier whose probabilities are far from equal."""
-    embedding = ak.TokenEmbedding(8, vocabulary=transforms.VOCABULARY if characters else None)
+    embedding = ak.TokenEmbedding(8, vocabulary_size=transforms.VOCABULARY if characters else None)
     common = dict(classes=10, classifier_units=16, drop_rate=0.5, embedding=embedding, **options)
     if kind in ("transformer", "tdmca"):
         attention = ak.SelfAttention(2)

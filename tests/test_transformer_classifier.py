@@ -20,11 +20,15 @@ TDMCA = dict(method="tdmca", transformer_layers=3, feed_forward="separable", att
 BOTH = pytest.mark.parametrize("options", [FULL, TDMCA], ids=["transformer", "tdmca"])
 
 
-def build(options, time=None, features=2, vocabulary=None, **more):
-    small = dict(units=UNITS, embedding_units=UNITS, filter_units=12, heads=2, classifier_units=6)
+def build(options, time=None, features=2, vocabulary_size=None, **more):
+    small = dict(
+        units=UNITS, embedding_units=UNITS, intermediate_dim=12, num_heads=2, classifier_units=6
+    )
     small = read_by(options["method"], **small)
     config = ExperimentConfig(**{**small, **options, **more})
-    model = factory.build(config, time, None if vocabulary else features, CLASSES, vocabulary)
+    model = factory.build(
+        config, time, None if vocabulary_size else features, CLASSES, vocabulary_size
+    )
     model.compile("rmsprop", "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
 
@@ -54,7 +58,9 @@ def test_weight_counts():
     assert count(FULL) == 431_626
     separable = sum(size * 128 + 128 * 128 + 128 for size in (3, 31))
     compression = 2 * (3 * 128 * 128 + 128)
-    tdmca = dict(method="tdmca", transformer_layers=5, filter_units=128, feed_forward="separable")
+    tdmca = dict(
+        method="tdmca", transformer_layers=5, intermediate_dim=128, feed_forward="separable"
+    )
     blocks = 5 * (attention + separable + 2 * norm) + 2 * compression
     assert count(tdmca) == embedding + blocks + norm + classifier == 750_346
 
@@ -209,7 +215,7 @@ def test_saved_and_loaded_model_predicts_alike(options, policy, tmp_path):
 
 @BOTH
 def test_characters(options):
-    model = build(options, vocabulary=7)
+    model = build(options, vocabulary_size=7)
     x = {
         "tokens": np.random.default_rng(0).integers(0, 7, (4, 9)),
         "lengths": np.array([1, 9, 4, 3]),
@@ -225,8 +231,8 @@ def test_characters(options):
     ("values", "message"),
     [
         (dict(embedding_units=16), "`embedding_units` must equal `units`"),
-        (dict(units=7, embedding_units=7, heads=1), "`embedding` must be .* of even width"),
-        (dict(heads=3), "`heads` must divide the width"),
+        (dict(units=7, embedding_units=7, num_heads=1), "`embedding` must be .* of even width"),
+        (dict(num_heads=3), "`num_heads` must divide the width"),
     ],
 )
 def test_bad_configurations_are_named(values, message):

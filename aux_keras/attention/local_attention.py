@@ -7,7 +7,7 @@ from aux_keras.arguments import check_positive
 from aux_keras.attention.self_attention import SelfAttention, attention
 
 
-def local_attention(query, key, value, lengths, heads, block, margin):
+def local_attention(query, key, value, lengths, num_heads, block, margin):
     """Every block of queries attends to itself and to `margin` positions on each side.
 
     Blocks become rows of the batch: memory grows with `time * (block + 2 margin)`.
@@ -15,7 +15,7 @@ def local_attention(query, key, value, lengths, heads, block, margin):
     Args:
         query, key, value: `(batch, time, units)`.
         lengths: `(batch,)` int32, valid positions.
-        heads, block, margin: int.
+        num_heads, block, margin: int.
 
     Returns:
         `(batch, time, units)`.
@@ -38,7 +38,7 @@ def local_attention(query, key, value, lengths, heads, block, margin):
     position = tf.range(blocks)[:, None] * block - margin + tf.range(seen)  # (blocks, seen)
     valid = tf.logical_and(position >= 0, position < lengths[:, None, None])
     valid = tf.reshape(valid, (-1, seen))
-    outputs = attention(query, windows(key), windows(value), valid, heads)
+    outputs = attention(query, windows(key), windows(value), valid, num_heads)
     return tf.reshape(outputs, (-1, blocks * block, query.shape[-1]))[:, :time]
 
 
@@ -50,7 +50,7 @@ class LocalAttention(SelfAttention):
     with the length of the sequence.
 
     Args:
-        heads: int, number of attention heads.
+        num_heads: int, number of attention heads.
         block: int, positions per block.
         margin: int, positions before and behind a block that it sees too.
 
@@ -60,22 +60,22 @@ class LocalAttention(SelfAttention):
         ValueError: as `SelfAttention`, if `block` is not positive or `margin` negative.
 
     Example:
-        >>> LocalAttention(heads=4, block=256, margin=128)(np.zeros((2, 784, 128))).shape
+        >>> LocalAttention(num_heads=4, block=256, margin=128)(np.zeros((2, 784, 128))).shape
         TensorShape([2, 784, 128])
 
     Reference: Liu et al. 2018, "Generating Wikipedia by summarizing long sequences",
     section 4.2.4; unmasked.
     """
 
-    def __init__(self, heads, block, margin, **kwargs):
-        super().__init__(heads, **kwargs)
+    def __init__(self, num_heads, block, margin, **kwargs):
+        super().__init__(num_heads, **kwargs)
         self.block = check_positive("block", block)
         if not isinstance(margin, int) or margin < 0:
             raise ValueError(f"`margin` must be an integer of at least 0. Received: {margin=}")
         self.margin = margin
 
     def attend(self, query, key, value, lengths):
-        return local_attention(query, key, value, lengths, self.heads, self.block, self.margin)
+        return local_attention(query, key, value, lengths, self.num_heads, self.block, self.margin)
 
     def get_config(self):
         return {**super().get_config(), "block": self.block, "margin": self.margin}

@@ -17,7 +17,7 @@ class MemoryCompressedAttention(SelfAttention):
     position is lost. Memory is that of full attention divided by `compression`.
 
     Args:
-        heads: int, number of attention heads.
+        num_heads: int, number of attention heads.
         compression: int, kernel and stride.
 
     Call arguments and returns: as `SelfAttention`.
@@ -26,15 +26,15 @@ class MemoryCompressedAttention(SelfAttention):
         ValueError: as `SelfAttention`, and if `compression` is not positive.
 
     Example:
-        >>> MemoryCompressedAttention(heads=4, compression=3)(np.zeros((2, 784, 128))).shape
+        >>> MemoryCompressedAttention(num_heads=4, compression=3)(np.zeros((2, 784, 128))).shape
         TensorShape([2, 784, 128])
 
     Reference: Liu et al. 2018, "Generating Wikipedia by summarizing long sequences",
     section 4.2.4; unmasked.
     """
 
-    def __init__(self, heads, compression, **kwargs):
-        super().__init__(heads, **kwargs)
+    def __init__(self, num_heads, compression, **kwargs):
+        super().__init__(num_heads, **kwargs)
         self.compression = check_positive("compression", compression)
 
     def build(self, inputs_shape, lengths_shape=None):

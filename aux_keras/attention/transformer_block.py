@@ -29,13 +29,13 @@ def sinusoidal_positions(time, units):
 class TransformerBlock(keras.layers.Layer):
     """`y = x + attention(norm(x)); y + feed_forward(norm(y))`, with dropout in training.
 
-    The feed-forward network is `Dense(filter_units, relu)` and `Dense(units)`; with
+    The feed-forward network is `Dense(intermediate_dim, relu)` and `Dense(units)`; with
     `kernel_sizes` both are separable convolutions over time. Dropout is on what each of
     the two adds and on the hidden layer. Padding never reaches a valid position.
 
     Args:
         attention: `SelfAttention`, `LocalAttention` or `MemoryCompressedAttention`.
-        filter_units: int, width of the hidden layer.
+        intermediate_dim: int, width of the hidden layer.
         drop_rate: float in [0, 1), probability of dropping a value.
         kernel_sizes: widths of the two convolutions, two int; None for dense layers.
         seed: int, seed of the dropout drawn when `key` is not given.
@@ -50,11 +50,11 @@ class TransformerBlock(keras.layers.Layer):
         `(batch, time, units)`; behind a sequence's length it means nothing.
 
     Raises:
-        ValueError: if `filter_units` is not a positive integer, `drop_rate` outside [0, 1),
+        ValueError: if `intermediate_dim` is not a positive integer, `drop_rate` outside [0, 1),
             or `kernel_sizes` not two positive integers.
 
     Example:
-        >>> block = TransformerBlock(SelfAttention(heads=4), filter_units=512, drop_rate=0.1)
+        >>> block = TransformerBlock(SelfAttention(num_heads=4), 512, drop_rate=0.1)
         >>> block(np.zeros((2, 784, 128))).shape
         TensorShape([2, 784, 128])
 
@@ -63,13 +63,13 @@ class TransformerBlock(keras.layers.Layer):
     """
 
     def __init__(
-        self, attention, filter_units, drop_rate, kernel_sizes=None, seed=None, **kwargs
+        self, attention, intermediate_dim, drop_rate, kernel_sizes=None, seed=None, **kwargs
     ):  # fmt: skip
         super().__init__(**kwargs)
         if kernel_sizes is not None and len(kernel_sizes) != 2:
             raise ValueError(f"`kernel_sizes` must be two integers. Received: {kernel_sizes=}")
         self.attention = attention
-        self.filter_units = check_positive("filter_units", filter_units)
+        self.intermediate_dim = check_positive("intermediate_dim", intermediate_dim)
         self.drop_rate = check_rate("drop_rate", drop_rate)
         for size in kernel_sizes or ():
             check_positive("kernel_sizes", size)
@@ -84,12 +84,12 @@ class TransformerBlock(keras.layers.Layer):
 
     def build(self, inputs_shape, lengths_shape=None):
         units = inputs_shape[-1]
-        self.hidden = self._feed_forward(self.filter_units, 0, "hidden", activation="relu")
+        self.hidden = self._feed_forward(self.intermediate_dim, 0, "hidden", activation="relu")
         self.output_layer = self._feed_forward(units, 1, "output")
         for layer in (self.attention_norm, self.attention, self.feed_forward_norm, self.hidden):
             if not layer.built:  # attention that was loaded is
                 layer.build((None, None, units))
-        self.output_layer.build((None, None, self.filter_units))
+        self.output_layer.build((None, None, self.intermediate_dim))
         self.built = True
 
     def _feed_forward(self, units, index, name, **options):
@@ -129,7 +129,7 @@ class TransformerBlock(keras.layers.Layer):
         return {
             **super().get_config(),
             "attention": keras.saving.serialize_keras_object(self.attention),
-            "filter_units": self.filter_units,
+            "intermediate_dim": self.intermediate_dim,
             "drop_rate": self.drop_rate,
             "kernel_sizes": self.kernel_sizes,
             "seed": self.seed,

@@ -35,7 +35,7 @@ class TransformerEncoder(keras.layers.Layer):
         ValueError: on an embedding of odd width, or no blocks.
 
     Example:
-        >>> blocks = [TransformerBlock(SelfAttention(heads=4), 64, drop_rate=0.1)]
+        >>> blocks = [TransformerBlock(SelfAttention(num_heads=4), 64, drop_rate=0.1)]
         >>> TransformerEncoder(TokenEmbedding(32), blocks)(np.zeros((2, 64, 1))).shape
         TensorShape([2, 32])
 

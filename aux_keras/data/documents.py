@@ -29,7 +29,7 @@ class DocumentTask:
     notes: list[str]
 
     time = features = None
-    vocabulary = transforms.VOCABULARY
+    vocabulary_size = transforms.VOCABULARY
 
     @property
     def classes(self):

@@ -22,7 +22,7 @@ class SequenceTask:
     order: np.ndarray | None
     seed: int
 
-    vocabulary = None
+    vocabulary_size = None
 
     @property
     def time(self):

@@ -16,7 +16,7 @@ def load(
 
     Returns:
         `SequenceTask` or `DocumentTask`. Both have `time` and `features`, or None and a
-        `vocabulary`; `classes`, `sizes`, `notes`, `preprocessing()`, `epoch_steps()`,
+        `vocabulary_size`; `classes`, `sizes`, `notes`, `preprocessing()`, `epoch_steps()`,
         `training()` and `evaluation()`.
     """
     common = {

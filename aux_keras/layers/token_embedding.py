@@ -16,7 +16,7 @@ class TokenEmbedding(keras.layers.Layer):
 
     Args:
         units: int, width of the embedding.
-        vocabulary: int, number of different characters; None for real tokens.
+        vocabulary_size: int, number of different characters; None for real tokens.
 
     Call arguments:
         tokens: `(..., features)`, real values; with a vocabulary, integers `(...)`.
@@ -25,35 +25,37 @@ class TokenEmbedding(keras.layers.Layer):
         `(..., units)`, in the layer's compute dtype.
 
     Raises:
-        ValueError: if `units` or `vocabulary` is not a positive integer.
+        ValueError: if `units` or `vocabulary_size` is not a positive integer.
 
     Example:
         >>> TokenEmbedding(128)(np.zeros((2, 784, 1))).shape
         TensorShape([2, 784, 128])
-        >>> TokenEmbedding(128, vocabulary=72)(np.zeros((2, 300), "int32")).shape
+        >>> TokenEmbedding(128, vocabulary_size=72)(np.zeros((2, 300), "int32")).shape
         TensorShape([2, 300, 128])
 
     Reference: Trinh et al. 2018, section 4.1.
     """
 
-    def __init__(self, units, vocabulary=None, **kwargs):
+    def __init__(self, units, vocabulary_size=None, **kwargs):
         super().__init__(**kwargs)
         self.units = check_positive("units", units)
-        self.vocabulary = None if vocabulary is None else check_positive("vocabulary", vocabulary)
+        self.vocabulary_size = (
+            None if vocabulary_size is None else check_positive("vocabulary_size", vocabulary_size)
+        )
 
     def build(self, tokens_shape):
         self.kernel = self.add_weight(
             name="kernel",
-            shape=(self.vocabulary or tokens_shape[-1], self.units),
-            initializer="uniform" if self.vocabulary else "glorot_uniform",
+            shape=(self.vocabulary_size or tokens_shape[-1], self.units),
+            initializer="uniform" if self.vocabulary_size else "glorot_uniform",
         )
-        if self.vocabulary is None:
+        if self.vocabulary_size is None:
             self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros")
         self.built = True
 
     def call(self, tokens):
         kernel = tf.cast(self.kernel, self.compute_dtype)
-        if self.vocabulary is not None:
+        if self.vocabulary_size is not None:
             return tf.gather(kernel, tf.cast(tokens, tf.int32))
         bias = tf.cast(self.bias, self.compute_dtype)
         return tf.linalg.matvec(kernel, tokens, transpose_a=True) + bias
@@ -68,16 +70,20 @@ class TokenEmbedding(keras.layers.Layer):
             bias: `(outputs,)`, b.
 
         Returns:
-            `(E W, e W + b)`, of shapes `(features or vocabulary, outputs)` and `(outputs,)`.
+            `(E W, e W + b)`, of shapes `(features or vocabulary_size, outputs)` and `(outputs,)`.
         """
         weight = tf.cast(self.kernel, kernel.dtype)
-        if self.vocabulary is None:
+        if self.vocabulary_size is None:
             offset = tf.cast(self.bias, kernel.dtype)
             bias = tf.linalg.matvec(kernel, offset, transpose_a=True) + bias
         return weight @ kernel, bias
 
     def compute_output_shape(self, tokens_shape):
-        return (*(tokens_shape if self.vocabulary else tokens_shape[:-1]), self.units)
+        return (*(tokens_shape if self.vocabulary_size else tokens_shape[:-1]), self.units)
 
     def get_config(self):
-        return {**super().get_config(), "units": self.units, "vocabulary": self.vocabulary}
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "vocabulary_size": self.vocabulary_size,
+        }

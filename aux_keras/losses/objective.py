@@ -11,7 +11,7 @@ def token_loss(targets, predictions):
 
     Args:
         targets: `(..., features)`, true tokens; or integers `(...)`.
-        predictions: `(..., features)`; or logits `(..., vocabulary)`.
+        predictions: `(..., features)`; or logits `(..., vocabulary_size)`.
 
     Returns:
         `(...)`, float32.

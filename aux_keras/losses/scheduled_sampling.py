@@ -35,17 +35,19 @@ def draw_character(logits, uniform):
     The character drawn is the first whose cumulative probability is above `uniform`.
 
     Args:
-        logits: `(rows, vocabulary)`.
+        logits: `(rows, vocabulary_size)`.
         uniform: `(rows,)` float32, uniform in [0, 1).
 
     Returns:
         `(rows,)` int32.
     """
     probability = tf.nn.softmax(tf.cast(logits, tf.float32))
-    vocabulary = logits.shape[-1]
-    cumulative = probability @ tf.linalg.band_part(tf.ones((vocabulary, vocabulary)), 0, -1)
+    vocabulary_size = logits.shape[-1]
+    cumulative = probability @ tf.linalg.band_part(
+        tf.ones((vocabulary_size, vocabulary_size)), 0, -1
+    )
     below = cumulative <= uniform[:, None] * cumulative[:, -1:]
-    return tf.minimum(tf.reduce_sum(tf.cast(below, tf.int32), -1), vocabulary - 1)
+    return tf.minimum(tf.reduce_sum(tf.cast(below, tf.int32), -1), vocabulary_size - 1)
 
 
 def own_token(prediction, uniform, feedback):

@@ -36,7 +36,7 @@ class AuxiliaryClassifier(SequenceClassifier):
             `SequenceClassifier`; `dtype`, see `keras.Model`.
 
     Call arguments:
-        inputs: `(batch, time, features)`, or `(batch, time)` integers below the vocabulary
+        inputs: `(batch, time, features)`, or `(batch, time)` integers below the vocabulary size
             of `embedding`; or a dictionary of these `"tokens"` and `"lengths"`, `(batch,)`
             int, the number of valid tokens of each sequence.
         training: bool.

@@ -27,7 +27,7 @@ ATTENTION_ONLY = ("transformer", "tdmca")
 KERNEL_SIZES = {"dense": None, "separable": (3, 31)}
 
 
-def build(config, time, features, classes, vocabulary=None, preprocessing=None):
+def build(config, time, features, classes, vocabulary_size=None, preprocessing=None):
     """The built model of a configuration.
 
     Args:
@@ -35,7 +35,7 @@ def build(config, time, features, classes, vocabulary=None, preprocessing=None):
         time: int, tokens per sequence; None where sequences differ.
         features: int, width of a token; None for characters.
         classes: int.
-        vocabulary: int, number of different characters; None for real tokens.
+        vocabulary_size: int, number of different characters; None for real tokens.
         preprocessing: see `SequenceClassifier`.
 
     Returns:
@@ -49,9 +49,9 @@ def build(config, time, features, classes, vocabulary=None, preprocessing=None):
     embedding = None
     if config.embedding_units:
         embedding = TokenEmbedding(
-            config.embedding_units, vocabulary, dtype=policy, name="embedding"
+            config.embedding_units, vocabulary_size, dtype=policy, name="embedding"
         )
-    elif vocabulary is not None:
+    elif vocabulary_size is not None:
         raise ValueError(
             "`embedding_units` must be at least 1 for characters. Received: embedding_units=0"
         )
@@ -62,7 +62,7 @@ def build(config, time, features, classes, vocabulary=None, preprocessing=None):
         drop_per=config.drop_per, seed=config.seed, preprocessing=preprocessing, dtype=policy,
         name="classifier",
     )  # fmt: skip
-    tokens = (None, time, features) if vocabulary is None else (None, time)
+    tokens = (None, time, features) if vocabulary_size is None else (None, time)
     model.build(tokens if time else {"tokens": tokens, "lengths": (None,)})
     return model
 
@@ -93,15 +93,15 @@ def transformer(config, policy, **arguments):
 
     def attention(index):
         if config.method == "transformer":
-            return SelfAttention(config.heads, dtype=policy)
+            return SelfAttention(config.num_heads, dtype=policy)
         if index % 2 == 0:
             block, margin = config.attention_block, config.attention_margin
-            return LocalAttention(config.heads, block, margin, dtype=policy)
-        return MemoryCompressedAttention(config.heads, config.compression, dtype=policy)
+            return LocalAttention(config.num_heads, block, margin, dtype=policy)
+        return MemoryCompressedAttention(config.num_heads, config.compression, dtype=policy)
 
     blocks = [
         TransformerBlock(
-            attention(index), config.filter_units, config.transformer_drop_rate,
+            attention(index), config.intermediate_dim, config.transformer_drop_rate,
             KERNEL_SIZES[config.feed_forward], dtype=policy,
         )
         for index in range(config.transformer_layers)

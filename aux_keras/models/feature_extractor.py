@@ -45,7 +45,7 @@ def feature_extractor(
             f"`classifier` must be a built AuxiliaryClassifier. Received: {classifier!r}"
         )
     embedding, rnn = classifier.embedding, classifier.encoder.rnn
-    if classifier.vocabulary is None:
+    if classifier.vocabulary_size is None:
         inputs = keras.Input((None, classifier.features), name="tokens")
     else:
         inputs = keras.Input((None,), dtype="int32", name="tokens")
@@ -54,9 +54,9 @@ def feature_extractor(
         options = {"dtype": embedding.dtype_policy, "name": "embedding"}
         layer = (
             keras.layers.Dense(embedding.units, **options)
-            if classifier.vocabulary is None
+            if classifier.vocabulary_size is None
             else keras.layers.Embedding(
-                classifier.vocabulary, embedding.units, mask_zero=mask_zero, **options
+                classifier.vocabulary_size, embedding.units, mask_zero=mask_zero, **options
             )
         )
         outputs = layer(outputs)

@@ -27,7 +27,8 @@ LABEL = (
     "without a label any of these and sample_weight=0. Received: classes="
 )
 CHARACTER = (
-    "`tokens` holds something else than integers from 0 to vocabulary - 1. Received: vocabulary="
+    "`tokens` holds something else than integers from 0 to vocabulary_size - 1. "
+    "Received: vocabulary_size="
 )
 
 
@@ -35,12 +36,12 @@ class Expected(NamedTuple):
     """What a model can be given.
 
     `tokens_alone`: inputs are tokens, or a dictionary of `"tokens"` and `"lengths"`, and of these
-    `vocabulary` is the number of characters, None for real tokens, and `features` their
+    `vocabulary_size` is the number of characters, None for real tokens, and `features` their
     width, None before the model is built. `classes`: number of integer labels, or None.
     """
 
     tokens_alone: bool = False
-    vocabulary: int | None = None
+    vocabulary_size: int | None = None
     features: int | None = None
     classes: int | None = None
 
@@ -193,12 +194,16 @@ def check_tokens(x, expected):
     check_shapes(
         {k: np.shape(v) for k, v in x.items()} if isinstance(x, dict) else np.shape(x), expected
     )
-    tokens, vocabulary = np.asarray(x["tokens"] if isinstance(x, dict) else x), expected.vocabulary
-    if vocabulary is not None and tokens.size:
+    tokens, vocabulary_size = (
+        np.asarray(x["tokens"] if isinstance(x, dict) else x),
+        expected.vocabulary_size,
+    )
+    if vocabulary_size is not None and tokens.size:
         whole = np.issubdtype(tokens.dtype, np.integer)
-        if not whole or tokens.min() < 0 or tokens.max() >= vocabulary:
+        if not whole or tokens.min() < 0 or tokens.max() >= vocabulary_size:
             raise ValueError(
-                f"{CHARACTER}{vocabulary}, {tokens.dtype} from {tokens.min()} to {tokens.max()}"
+                f"{CHARACTER}{vocabulary_size}, {tokens.dtype} from {tokens.min()} "
+                f"to {tokens.max()}"
             )
     if isinstance(x, dict):
         lengths = np.asarray(x["lengths"])
@@ -208,7 +213,7 @@ def check_tokens(x, expected):
 
 def check_shapes(shapes, expected):
     """Raises unless shapes are those of tokens, or of the dictionary, that a model can take."""
-    vocabulary = expected.vocabulary
+    vocabulary_size = expected.vocabulary_size
     if isinstance(shapes, dict) and set(shapes) != {"tokens", "lengths"}:
         raise ValueError(
             f"`inputs` must have the keys 'tokens' and 'lengths'. Received: {sorted(shapes)}"
@@ -219,15 +224,15 @@ def check_shapes(shapes, expected):
             f"`lengths` must be (batch,). Received: shape={tuple(shapes['lengths'])}; a dataset "
             "must be batched"
         )
-    if vocabulary is not None and len(tokens) != 2:
+    if vocabulary_size is not None and len(tokens) != 2:
         raise ValueError(
-            f"`tokens` must be (batch, time) integers below vocabulary={vocabulary}; a dataset "
-            f"must be batched. Received: shape={tuple(tokens)}"
+            f"`tokens` must be (batch, time) integers below vocabulary_size={vocabulary_size}; "
+            f"a dataset must be batched. Received: shape={tuple(tokens)}"
         )
-    if vocabulary is None and len(tokens) != 3:
+    if vocabulary_size is None and len(tokens) != 3:
         raise ValueError(
             "`tokens` must be (batch, time, features); batch a dataset, give scalars a last axis "
-            "of 1, or characters an embedding with a `vocabulary`. "
+            "of 1, or characters an embedding with a `vocabulary_size`. "
             f"Received: shape={tuple(tokens)}"
         )
     if expected.features is not None and tokens[-1] not in (None, expected.features):
@@ -276,13 +281,13 @@ def checked_batch(batch, expected):
 
 def check_tokens_of_batch(x, expected, check):
     """Adds the checks of characters and lengths."""
-    tokens, vocabulary = x["tokens"] if isinstance(x, dict) else x, expected.vocabulary
-    if vocabulary is not None:
+    tokens, vocabulary_size = x["tokens"] if isinstance(x, dict) else x, expected.vocabulary_size
+    if vocabulary_size is not None:
         if tokens.dtype.is_floating:
-            raise ValueError(f"{CHARACTER}{vocabulary}, {tokens.dtype.name}")
+            raise ValueError(f"{CHARACTER}{vocabulary_size}, {tokens.dtype.name}")
         ids = tf.cast(tokens, tf.int64)
-        inside = tf.logical_and(ids >= 0, ids < vocabulary)
-        check(inside, f"{CHARACTER}{vocabulary}", tf.reduce_min(ids), tf.reduce_max(ids))
+        inside = tf.logical_and(ids >= 0, ids < vocabulary_size)
+        check(inside, f"{CHARACTER}{vocabulary_size}", tf.reduce_min(ids), tf.reduce_max(ids))
     if isinstance(x, dict):
         lengths = tf.cast(x["lengths"], tf.int32)
         inside = tf.logical_and(lengths >= 1, lengths <= tf.shape(tokens)[1])

@@ -93,7 +93,7 @@ def build_losses(model, shape):
         if loss.built:  # the model is built again, for other shapes
             continue
         loss.build_loss(
-            embedding.vocabulary if characters else shape[-1], model.layer.cell,
+            embedding.vocabulary_size if characters else shape[-1], model.layer.cell,
             None if embedding is None else embedding.units, characters=characters,
         )  # fmt: skip
 

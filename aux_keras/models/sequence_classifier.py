@@ -159,9 +159,9 @@ class SequenceClassifier(AuxiliaryModel):
         return self.encoder.embedding
 
     @property
-    def vocabulary(self):
+    def vocabulary_size(self):
         """Number of different characters; None if tokens are real."""
-        return None if self.embedding is None else self.embedding.vocabulary
+        return None if self.embedding is None else self.embedding.vocabulary_size
 
     @property
     def readout(self):
@@ -178,17 +178,17 @@ class SequenceClassifier(AuxiliaryModel):
         tokens_shape = self.tokens_of(inputs_shape)
         if not isinstance(inputs_shape, dict):
             input_checks.check_segments(self.auxiliary, tokens_shape[1])
-        self.features = None if self.vocabulary else tokens_shape[-1]
+        self.features = None if self.vocabulary_size else tokens_shape[-1]
         super().build(inputs_shape)
 
     def tokens_of(self, inputs):
         return inputs["tokens"] if isinstance(inputs, dict) else inputs
 
     def expected_data(self):
-        features = self.features if self.built and self.vocabulary is None else None
+        features = self.features if self.built and self.vocabulary_size is None else None
         softmax = self.model.activation is keras.activations.softmax
         classes = self.classes if softmax else super().expected_data().classes
-        return input_checks.Expected(True, self.vocabulary, features, classes)
+        return input_checks.Expected(True, self.vocabulary_size, features, classes)
 
     def classify(self, features, training=False):
         """The output `(batch, classes)` from features `(batch, width)`."""
@@ -226,7 +226,7 @@ class SequenceClassifier(AuxiliaryModel):
 
     def tokens_spec(self):
         """Shape and type of the tokens of a built model, batch and time of any size."""
-        if self.vocabulary is not None:
+        if self.vocabulary_size is not None:
             return tf.TensorSpec((None, None), tf.int32, "tokens")
         return tf.TensorSpec((None, None, self.features), tf.float32, "tokens")
 

@@ -27,7 +27,7 @@ class TransformerClassifier(SequenceClassifier):
         ValueError: if an argument or a shape is outside its documented range.
 
     Example:
-        >>> blocks = [TransformerBlock(SelfAttention(heads=4), 64, drop_rate=0.1)]
+        >>> blocks = [TransformerBlock(SelfAttention(num_heads=4), 64, drop_rate=0.1)]
         >>> model = TransformerClassifier(
         ...     10, TokenEmbedding(32), blocks, classifier_units=64, drop_rate=0.5,
         ...     input_drop_rate=0.1)

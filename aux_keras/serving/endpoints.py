@@ -52,7 +52,7 @@ class Endpoints:
         self.model, self.checks = model, checks
         self.recurrent = isinstance(model, AuxiliaryClassifier)
         self.raw = raw_inputs.of(model.preprocessing)
-        width = model.vocabulary or model.features
+        width = model.vocabulary_size or model.features
         if self.raw is not None and self.raw.width != width:
             raise ValueError(
                 "`preprocessing` must make tokens as the model reads them. Received: "
@@ -157,11 +157,11 @@ class Endpoints:
         """Tokens of the right shape, or the call fails."""
         # A signature lets any shape in; said here, before another operation stumbles over it.
         tokens = tf.ensure_shape(tokens, self.model.tokens_spec().shape, name="tokens")
-        vocabulary = self.model.vocabulary
-        if vocabulary is None:
+        vocabulary_size = self.model.vocabulary_size
+        if vocabulary_size is None:
             return self.check(tokens, tf.math.is_finite(tokens), input_checks.NOT_FINITE)
-        inside = tf.logical_and(tokens >= 0, tokens < vocabulary)
-        return self.check(tokens, inside, f"{input_checks.CHARACTER}{vocabulary}", tokens)
+        inside = tf.logical_and(tokens >= 0, tokens < vocabulary_size)
+        return self.check(tokens, inside, f"{input_checks.CHARACTER}{vocabulary_size}", tokens)
 
     def check(self, tensor, condition, *message):
         """`tensor`; whatever is made of it fails with the message unless all conditions hold."""

@@ -64,7 +64,7 @@ def _difference(session, function, endpoints, batch, time):
     rng, spec = np.random.default_rng(0), endpoints.model.tokens_spec()
     lengths = rng.integers(1, time, batch, "int32", endpoint=True)
     if spec.dtype.is_integer:
-        tokens = rng.integers(0, endpoints.model.vocabulary, (batch, time), "int32")
+        tokens = rng.integers(0, endpoints.model.vocabulary_size, (batch, time), "int32")
     else:
         tokens = rng.random((batch, time, spec.shape[-1]), "float32")
     (found,) = session.run(["probabilities"], {"tokens": tokens, "lengths": lengths})

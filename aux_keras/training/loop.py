@@ -106,7 +106,7 @@ def build_model(config, task):
     """The network of a configuration for a task, with its seed."""
     keras.utils.set_random_seed(config.seed)
     return factory.build(
-        config, task.time, task.features, task.classes, task.vocabulary, task.preprocessing()
+        config, task.time, task.features, task.classes, task.vocabulary_size, task.preprocessing()
     )
 
 

@@ -40,18 +40,18 @@ def damaged(content):
     return content[:at] + content[at + RNG.randrange(1, 9) :]
 
 
-def classifier(folder, vocabulary=None):
+def classifier(folder, vocabulary_size=None):
     """A small exported model of images of 8 x 8 pixels, or of texts."""
     preprocessing = {"image_shape": [8, 8, 1], "scale": 255}
     embedding = None
-    if vocabulary:
+    if vocabulary_size:
         preprocessing = {"alphabet": "abcdefghijklmnopqrstuvwxyz ", "max_length": 100}
-        embedding = aux_keras.layers.TokenEmbedding(4, vocabulary)
+        embedding = aux_keras.layers.TokenEmbedding(4, vocabulary_size)
     model = aux_keras.AuxiliaryClassifier(
         classes=3, rnn=keras.layers.LSTM(4), supervised_truncation=4, classifier_units=4,
         drop_rate=0.5, embedding=embedding, preprocessing=preprocessing,
     )  # fmt: skip
-    model.build((None, None) if vocabulary else (None, None, 1))
+    model.build((None, None) if vocabulary_size else (None, None, 1))
     export_model(model, folder)
     return folder
 
@@ -142,7 +142,7 @@ def flagfiles(folder):
 
 def stdin(folder):
     """25 kinds of stdin, line by line and as a stream."""
-    model = classifier(folder / "of_texts", vocabulary=29)
+    model = classifier(folder / "of_texts", vocabulary_size=29)
     kinds = [b"", b"\n", b"\n\n\n", b"abc", b"abc\n", b"a\0b\n", b"\0", b"\xff\n", b"\xff", b"\xc3",
              "ä".encode(), b"abc\r\n", b"\\n", b"\\", b"a\\", b"x" * 3_000_000, b"x\n" * 2,
              b" ", b"\t\n", b"\xef\xbb\xbfabc\n", b"-", b"--model", "\u2028".encode(),
