@@ -123,6 +123,27 @@ def test_with_truncation_it_is_the_slow_reference(
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", CELLS)
+@pytest.mark.parametrize("return_sequences", [False, True])
+@pytest.mark.parametrize("truncation", [None, 4, TIME + 3])
+def test_batch_and_time_may_be_unknown(kind, return_sequences, truncation):
+    """One graph for all sizes gives what the layer gives step by step."""
+    layer = ak.TruncatedRNN(CELLS[kind](return_sequences=return_sequences), truncation)
+    layer.build((None, None, FEATURES))
+    signature = [tf.TensorSpec((None, None, FEATURES)), tf.TensorSpec((None, None), tf.bool)]
+
+    @tf.function(input_signature=signature)
+    def traced(x, mask):
+        return results_and_gradients(layer, layer.trainable_weights, x, None, mask)
+
+    x, mask = sequences(), tf.constant(MASKS["right"])
+    for time in (TIME, 3):
+        part = x[:, :time], mask[:, :time]
+        wanted = results_and_gradients(layer, layer.trainable_weights, part[0], None, part[1])
+        for got, want in zip(traced(*part), wanted, strict=True):
+            np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("kind", ["lstm", "gru"])
 @pytest.mark.parametrize("return_sequences", [False, True])
 def test_dropout_inside_the_cell(kind, return_sequences):

@@ -222,7 +222,7 @@ def lstm_outputs_and_starts(kernel, inputs, h, c, lengths, size):
         features = lstm.as_features(inputs[t], kernel, h.shape[-1])
         return lstm.lstm_step(kernel, features, *state)[:2]
 
-    steps = inputs.shape[0]
+    steps = tf.shape(inputs)[0]
     longest = tf.minimum(tf.reduce_max(lengths), steps)
     return outputs_and_starts(step, (h, c), lengths, size, steps, longest)
 
