@@ -50,8 +50,8 @@ def search(rows):
     Half of the steps, one seed, by the accuracy on the validation split.
     """
     rows = {row.columns["method"]: row for row in rows if row.columns["task"] == "mnist"}
-    tried = [("lstm", rate, None) for rate in (0.001, 0.002, 0.004)]
-    tried += [("r", rate, 600) for rate in (0.001, 0.002, 0.004)]
+    rates = (0.001, 0.002, 0.004, 0.008)
+    tried = [("lstm", rate, None) for rate in rates] + [("r", rate, 600) for rate in rates]
     tried += [("r", 0.002, decay) for decay in (0, 200, 2000)]
     found = []
     for method, rate, decay in tried:
