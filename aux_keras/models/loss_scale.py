@@ -22,8 +22,9 @@ class LossScale(keras.callbacks.Callback):
         if self.seen:
             return
         self.seen = True
-        auxiliary = self.model.auxiliary_weight * logs["auxiliary_loss"]
-        if auxiliary > FACTOR * logs["supervised_loss"] > 0:
+        logs = logs or {}  # a user's `train_step` may log others
+        auxiliary = self.model.auxiliary_weight * logs.get("auxiliary_loss", 0)
+        if auxiliary > FACTOR * logs.get("supervised_loss", 0) > 0:
             warnings.warn(
                 f"The weighted auxiliary loss, {auxiliary:.3g}, is more than {FACTOR} times the "
                 f"supervised loss, {logs['supervised_loss']:.3g}, and will decide the gradient. "

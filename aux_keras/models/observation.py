@@ -120,6 +120,11 @@ def tokens_shape(model, inputs_shape):
     if model.target == "inputs":
         return model.tokens_of(inputs_shape)
     built_for = model.layer.get_build_config()
+    if not built_for:
+        raise ValueError(
+            "`target` must be 'inputs' for a model whose layers are not built yet: call the model "
+            f"on a batch first, or give it a `build`. Received: target={model.target!r}"
+        )
     shapes = built_for.get("shapes_dict", built_for)
     return next(tuple(shape) for shape in shapes.values())
 
