@@ -48,6 +48,9 @@ def test_callbacks_before_any_build(make, tmp_path):
     assert any((tmp_path / "board").rglob("events*"))
     loaded = keras.models.load_model(tmp_path / "best.keras")
     np.testing.assert_allclose(loaded.predict(x, verbose=0), built.predict(x, verbose=0), rtol=1e-5)
+    copy = type(built).from_config(built.get_config())
+    copy.compile("sgd", "sparse_categorical_crossentropy")
+    copy.fit(x, y, verbose=0)
 
 
 @pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:keras_tuner.*")

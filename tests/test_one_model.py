@@ -225,3 +225,25 @@ def test_features_may_have_another_width_than_the_tokens(tmp_path):
     assert keras.models.load_model(tmp_path / "model.keras").target == "features"
     with pytest.raises(ValueError, match="`target` must be one of .* target='tokens'"):
         scaled("tokens", [])
+
+
+def test_features_of_layers_that_are_not_built_cannot_be_told():
+    class Late(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.body = [L.Dense(5), L.LSTM(6), L.Dense(CLASSES, "softmax")]
+
+        def call(self, x):
+            for layer in self.body:
+                x = layer(x)
+            return x
+
+    x, y = batch()
+    late = Late()
+    model = ak.AuxiliaryModel(late, [LOSSES["r"]()], target="features")
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    named = pytest.raises(ValueError, match="`target` must be .* call the model on a batch")
+    with named, pytest.warns(UserWarning, match="unbuilt state"):  # Keras's
+        model.fit(x, y, verbose=0)
+    late(x)
+    model.fit(x, y, verbose=0)

@@ -120,14 +120,16 @@ PAIRS = [(k, k) for k in TRUNCATIONS] + list(zip(TRUNCATIONS, TRUNCATIONS[1:] + 
 @pytest.mark.parametrize("n", [1, 3])
 @pytest.mark.parametrize(("supervised", "truncation"), PAIRS)
 def test_both_losses_at_every_truncation(cell, n, supervised, truncation):
-    assert_equal(build(cell, supervised, truncation, n))
+    traced = n == 3 and supervised == truncation
+    assert_equal(build(cell, supervised, truncation, n), traced)
 
 
 @pytest.mark.parametrize("cell", ["irnn", "urnn"])
 @pytest.mark.parametrize(("supervised", "truncation"), PAIRS[5:])
 def test_cells_of_the_baselines_at_every_truncation(cell, supervised, truncation):
     """The method is orthogonal to the cell, a trained initial state included."""
-    assert_equal(build(cell, supervised, truncation, scale=0.2))  # unbounded: states stay small
+    model = build(cell, supervised, truncation, scale=0.2)  # unbounded: states stay small
+    assert_equal(model, traced=cell == "urnn")
 
 
 @pytest.mark.parametrize("tasks", ["l", "s"])
@@ -174,7 +176,8 @@ def characters(**options):
 @pytest.mark.parametrize("n", [1, 3])
 @pytest.mark.parametrize("truncation", TRUNCATIONS)
 def test_characters(cell, n, truncation):
-    assert_equal(characters(cell=cell, supervised=truncation, truncation=truncation, n=n))
+    model = characters(cell=cell, supervised=truncation, truncation=truncation, n=n)
+    assert_equal(model, traced=n == 3)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +199,7 @@ def test_options_of_characters(cell, options):
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 @pytest.mark.parametrize("truncation", TRUNCATIONS)
 def test_language_model_and_sequence_autoencoder(make, cell, truncation):
-    assert_equal(make(cell=cell, truncation=truncation, tasks="ls"))
+    assert_equal(make(cell=cell, truncation=truncation, tasks="ls"), traced=make is characters)
 
 
 @pytest.mark.parametrize("make", [build, characters])

@@ -203,11 +203,15 @@ def test_a_pretraining_killed_after_its_last_step_ends_as_unbroken(tmp_path):
     assert_same_model(small_run(tmp_path, steps=0), unbroken)
 
 
-def test_a_finished_run_is_not_run_again_unless_a_saved_model_is_missing(copied, monkeypatch):
+def test_a_finished_run_is_not_run_again_unless_a_saved_model_is_missing(
+    finished, copied, monkeypatch
+):
     with monkeypatch.context() as patched:
         patched.delattr(loop, "finish")
         small_run(copied)
     model = small_run(copied, saved_model=True)
+    assert_same_model(model, finished[1])
+    assert_same_end(copied, finished[0])
     assert len(tf.saved_model.load(copied / folder.SAVED_MODEL).signatures) > 0
     taken = sum(path.stat().st_size for path in copied.rglob("*") if path.is_file())
     assert taken <= loop.space(model) < 10 * taken  # what is asked for before training
