@@ -23,6 +23,13 @@ def check_positive(name, value):
     return check_integer(name, value, 1, "a positive integer")
 
 
+def check_choice(name, value, choices):
+    """Returns one of the choices, or raises a `ValueError` that names the argument."""
+    if value not in choices:
+        raise ValueError(f"`{name}` must be one of {choices}. Received: {name}={value!r}")
+    return value
+
+
 def check_rate(name, value):
     """Returns a probability of dropping, or raises a `ValueError` that names the argument."""
     if not 0 <= value < 1:

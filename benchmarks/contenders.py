@@ -29,7 +29,11 @@ BASELINES = {
     },
 }  # fmt: skip
 PLAIN = {"plain", "plain_embedded"}
-TAGGERS = ("tagger", "plain_tagger", "dense_tagger")  # a label for every step
+TAGGERS = {  # a label for every step: the layer below it
+    "tagger": lambda: TruncatedRNN(keras.layers.LSTM(UNITS, return_sequences=True), 300),
+    "plain_tagger": lambda: keras.layers.LSTM(UNITS, return_sequences=True),
+    "dense_tagger": lambda: keras.layers.Dense(UNITS),
+}
 
 
 def make(name, time, features=1):
@@ -40,13 +44,8 @@ def make(name, time, features=1):
     through all steps.
     """
     if name in TAGGERS:
-        rnn = keras.layers.LSTM(UNITS, return_sequences=True)
-        if name == "tagger":
-            rnn = TruncatedRNN(rnn, truncation=300)
-        if name == "dense_tagger":
-            rnn = keras.layers.Dense(UNITS)
         head = keras.layers.Dense(CLASSES, "softmax")
-        model = keras.Sequential([keras.Input((time, features)), rnn, head])
+        model = keras.Sequential([keras.Input((time, features)), TAGGERS[name](), head])
     elif name == "r_functional":
         model = functional(time, features)
     elif name in PLAIN:

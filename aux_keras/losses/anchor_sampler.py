@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from aux_keras import randomness
-from aux_keras.arguments import check_positive
+from aux_keras.arguments import check_choice, check_positive
 
 # Those of a segment to reconstruct; a segment to predict lies in the future.
 PLACEMENTS = ("immediate", "past", "past_or_spill", "curriculum", "anywhere")
@@ -74,9 +74,7 @@ class AnchorSampler(keras.layers.Layer):
 
     def __init__(self, num_anchors, segment_length, placement="immediate", seed=None, **kwargs):
         super().__init__(**kwargs)
-        known = (*PLACEMENTS, "future")
-        if placement not in known:
-            raise ValueError(f"`placement` must be one of {known}. Received: {placement=}")
+        check_choice("placement", placement, (*PLACEMENTS, "future"))
         self.num_anchors = check_positive("num_anchors", num_anchors)
         self.segment_length = check_positive("segment_length", segment_length)
         self.placement = placement

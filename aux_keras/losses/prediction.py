@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from aux_keras.arguments import output_size, revive, state_sizes
+from aux_keras.arguments import check_choice, output_size, revive, state_sizes
 from aux_keras.losses.auxiliary_loss import AuxiliaryLoss
 from aux_keras.losses.segment_decoder import SegmentDecoder
 
@@ -53,8 +53,7 @@ class Prediction(AuxiliaryLoss):
         drop_rate=0.5, structure="stacked", decoder_truncation=None, drop_per="example",
         name="prediction", **kwargs,
     ):  # fmt: skip
-        if structure not in STRUCTURES:
-            raise ValueError(f"`structure` must be one of {STRUCTURES}. Received: {structure=}")
+        check_choice("structure", structure, STRUCTURES)
         super().__init__(
             num_anchors, segment_length, "future", False, truncation, decoder_truncation,
             name=name, **kwargs,

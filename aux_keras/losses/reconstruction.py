@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from aux_keras.arguments import revive, state_sizes
+from aux_keras.arguments import check_choice, revive, state_sizes
 from aux_keras.losses.anchor_sampler import PLACEMENTS, Segments, gather_segments
 from aux_keras.losses.auxiliary_loss import AuxiliaryLoss
 from aux_keras.losses.segment_decoder import SegmentDecoder
@@ -53,8 +53,7 @@ class Reconstruction(AuxiliaryLoss):
         drop_per="example", feedback="sample", feedback_gradient=False, name="reconstruction",
         **kwargs,
     ):  # fmt: skip
-        if placement not in PLACEMENTS:
-            raise ValueError(f"`placement` must be one of {PLACEMENTS}. Received: {placement=}")
+        check_choice("placement", placement, PLACEMENTS)
         super().__init__(
             num_anchors, segment_length, placement, reverse, truncation, decoder_truncation,
             name=name, **kwargs,

@@ -3,7 +3,14 @@
 import keras
 import tensorflow as tf
 
-from aux_keras.arguments import check_truncation, is_cell, output_size, revive, state_sizes
+from aux_keras.arguments import (
+    check_choice,
+    check_truncation,
+    is_cell,
+    output_size,
+    revive,
+    state_sizes,
+)
 from aux_keras.layers.token_readout import TokenReadout, feed_forward, feed_forward_over_time
 from aux_keras.losses.scheduled_sampling import FEEDBACKS, choose, own_token
 from aux_keras.scan import lstm, recurrence
@@ -96,8 +103,7 @@ class SegmentDecoder(keras.layers.Layer):
                 "`cells` must be a list of at least one RNN cell, such as "
                 f"[keras.layers.LSTMCell(128)]. Received: {cells=}"
             )
-        if feedback not in FEEDBACKS:
-            raise ValueError(f"`feedback` must be one of {FEEDBACKS}. Received: {feedback=}")
+        check_choice("feedback", feedback, FEEDBACKS)
         self.cells = cells and list(cells)
         self.hidden_units = hidden_units
         self.drop_rate = drop_rate

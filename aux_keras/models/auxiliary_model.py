@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from aux_keras import randomness
-from aux_keras.arguments import check_integer, revive
+from aux_keras.arguments import check_choice, check_integer, revive
 from aux_keras.losses.objective import normalized_auxiliary_loss
 from aux_keras.losses.scheduled_sampling import teacher_probability
 from aux_keras.models import input_checks, logs, loss_runs, observation
@@ -89,7 +89,7 @@ class AuxiliaryModel(keras.Model):
         self.rnn = rnn
         self.embedding_name = embedding
         self.tokens = tokens
-        self.target = observation.check_target(target)
+        self.target = check_choice("target", target, ("inputs", "features"))
         self.joint_weight = JointWeight(auxiliary_weight)
         self.sampling_decay_steps = sampling_decay_steps
         self.placement_growth_steps = placement_growth_steps

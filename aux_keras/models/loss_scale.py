@@ -5,12 +5,17 @@ import warnings
 import keras
 
 FACTOR = 100
+ADVICE = {  # by `target`
+    "inputs": "Scale the tokens to a variance of about 1; where a layer of the model does so, "
+    "reconstruct what the recurrent layer reads, `target='features'`",
+    "features": "Scale what the recurrent layer reads to a variance of about 1",
+}
 
 
 class LossScale(keras.callbacks.Callback):
-    """Warns if the first auxiliary loss is `FACTOR` times the supervised one.
+    """Warns if the weighted auxiliary loss starts above `FACTOR` times the supervised one.
 
-    It is a mean of squared errors of tokens, in their units squared.
+    An auxiliary loss of real tokens has their units, squared.
     """
 
     async_safe = True  # it reads the logs alone: no step waits for it
@@ -28,10 +33,8 @@ class LossScale(keras.callbacks.Callback):
             warnings.warn(
                 f"The weighted auxiliary loss, {auxiliary:.3g}, is more than {FACTOR} times the "
                 f"supervised loss, {logs['supervised_loss']:.3g}, and will decide the gradient. "
-                "Scale the tokens to a variance of about 1; where a layer of the model does so, "
-                "reconstruct what the recurrent layer reads, `target='features'`; or lower "
-                "`auxiliary_weight`",
-                stacklevel=2,
+                f"{ADVICE[self.model.target]}, or lower `auxiliary_weight`",
+                stacklevel=1,  # Keras calls: no line of the user's is known
             )
 
 

@@ -18,7 +18,6 @@ from aux_keras.scan.recurrence import make_recurrence
 # Calls of patched layers, by thread.
 CALLS: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 LOCK = threading.Lock()
-TARGETS = ("inputs", "features")  # what the losses are about
 
 
 class Reached(BaseException):  # as an exception Keras would add its notes
@@ -106,13 +105,6 @@ def read_tokens(model, inputs, sequences, mask):
     if mask is None:  # nothing makes a sequence shorter
         input_checks.check_segments(model.active_losses(), tokens.shape[1])
     return valid_steps(tokens, mask)[0]
-
-
-def check_target(target):
-    """`target`, see `AuxiliaryModel`."""
-    if target not in TARGETS:
-        raise ValueError(f"`target` must be one of {TARGETS}. Received: {target=}")
-    return target
 
 
 def tokens_shape(model, inputs_shape):

@@ -91,19 +91,14 @@ class Chunks:
 
     def __init__(self, make, weights, lengths, size, time):
         self.make, self.weights, self.lengths = make, weights, lengths
+        if isinstance(time, int):  # nothing is cut where a chunk is longer than the sequence
+            size = max(1, min(size, time))
         self.size, self.time, self.count = size, time, -(-time // size)
 
     def read(self, sequence, i):
         """Chunk `i`, `(rows, size, ...)`; past the end of the sequence its last step again."""
         steps = i * self.size + tf.range(self.size)
         return tf.gather(sequence, tf.minimum(steps, self.time - 1), axis=1)
-
-    def join(self, chunks):
-        """A TensorArray of chunks `(rows, size, width)` as `(rows, time, width)`."""
-        chunks = tf.transpose(chunks.stack(), (1, 0, 2, 3))
-        rows, _, _, width = chunks.shape
-        shape = [tf.shape(chunks)[0] if rows is None else rows, self.count * self.size, width]
-        return tf.reshape(chunks, shape)[:, : self.time]
 
     def run(self, i, chunk, record, values):
         """Outputs of chunk `i` and the record after it, with these values of the weights."""
@@ -118,13 +113,12 @@ class Chunks:
             outputs, *after = map_rows(run_rows, chunk, record, rest)
         return outputs, tuple(tf.ensure_shape(a, r.shape) for a, r in zip(after, record))
 
-    def array(self, shape, dtype):
-        return tf.TensorArray(dtype, self.count, element_shape=shape)
-
     def forward(self, tokens, first, values):
-        """Outputs `(rows, time, units)`, the record after the last step, those before each chunk.
+        """One run that keeps no steps.
 
-        These are `(rows, count, width)`.
+        Returns:
+            `(outputs, last, starts)`: `(rows, time, units)`; the record after the last step,
+            `(rows, width)`; those before each chunk, `(rows, count, width)`.
         """
 
         def run_rows(tokens, first, lengths):
@@ -160,8 +154,13 @@ class Chunks:
             return i - 1, dvalues, dtokens.write(i, dchunk) if real else dtokens, drecord
 
         rows, _, *width = tokens.shape
-        dtokens = self.array((rows, self.size, *width), tokens.dtype)
+        shape = (rows, self.size, *width)
+        dtokens = tf.TensorArray(tokens.dtype, self.count, element_shape=shape)
         zeros = [tf.zeros_like(v) for v in values], tuple(map(tf.zeros_like, first))
         loop = (self.count - 1, zeros[0], dtokens, zeros[1])
         _, dvalues, dtokens, dfirst = tf.while_loop(lambda i, *_: i >= 0, body, loop)
-        return self.join(dtokens) if real else None, dfirst, dvalues
+        if not real:
+            return None, dfirst, dvalues
+        dtokens = tf.transpose(dtokens.stack(), (1, 0, 2, 3))  # (rows, count, size, features)
+        shape = [tf.shape(tokens)[0], self.count * self.size, *width]
+        return tf.reshape(dtokens, shape)[:, : self.time], dfirst, dvalues

@@ -180,12 +180,17 @@ def takes_training(cell):
 @tf.function(jit_compile=True, autograph=False)
 def collect_lstm_states(kernel, inputs, h, c, counts):
     """`collect_states` of the LSTM, compiled."""
+    return collect_states(lstm_states(kernel, inputs), (h, c), counts)
+
+
+def lstm_states(kernel, inputs):
+    """The function of `(t, (h, c))` that returns the states after step `t` of the LSTM."""
 
     def step(t, state):
-        features = lstm.as_features(inputs[t], kernel, h.shape[-1])
+        features = lstm.as_features(inputs[t], kernel, state[0].shape[-1])
         return lstm.lstm_step(kernel, features, *state)[:2]
 
-    return collect_states(step, (h, c), counts)
+    return step
 
 
 def collect_states(step, state, counts):
@@ -217,13 +222,9 @@ def collect_states(step, state, counts):
 @tf.function(jit_compile=True, autograph=False)
 def lstm_outputs_and_starts(kernel, inputs, h, c, lengths, size):
     """`outputs_and_starts` of the LSTM, compiled."""
-
-    def step(t, state):
-        features = lstm.as_features(inputs[t], kernel, h.shape[-1])
-        return lstm.lstm_step(kernel, features, *state)[:2]
-
     steps = tf.shape(inputs)[0]
     longest = tf.minimum(tf.reduce_max(lengths), steps)
+    step = lstm_states(kernel, inputs)
     return outputs_and_starts(step, (h, c), lengths, size, steps, longest)
 
 
@@ -235,7 +236,9 @@ def outputs_and_starts(step, record, lengths, size, steps, longest):
         record: the one before the first step, tuple of `(rows, width)`.
         lengths: `(rows,)` int32; rows rest afterwards.
         size: int.
-        steps: int, the number of time steps; `longest` of them are run.
+        steps: int, the number of time steps.
+        longest: int, how many of them are run: all, unless it is compiled, since a TensorArray
+            with unwritten entries has no shape.
 
     Returns:
         `(outputs, starts, last)`: `(time, rows, units)`, zeros after `longest`; tuple of
