@@ -101,7 +101,7 @@ def test_rows_of_a_quarter_have_equal_budgets_and_no_test_data():
             config = flags.parse(row.flags)
             steps = config.steps + (0 if config.pretrain_steps is None else config.pretrain_steps)
             labelled = row.columns.get("method") == "lstm_labelled"
-            assert steps == (3000 if labelled else 6000), (name, row.name)
+            assert steps == (1500 if labelled else 3000), (name, row.name)
             assert config.validation_fraction and not config.validate_on_test
             assert config.units == 64
     r = flags.parse(quarter["table2"].rows[9].flags)
