@@ -13,7 +13,7 @@ from aux_keras import config
 from aux_keras.experiments.experiment import Experiment, Row, settings
 
 PRETRAINING, LABELLED = 1500, 1500
-LEARNING_RATE, SAMPLING_DECAY = 0.002, 600  # the same for all rows
+LEARNING_RATE, SAMPLING_DECAY = 0.004, 600  # the same for all rows, by `search`
 SIZES = {"mnist": 14, "pmnist": 14, "cifar10": 16}
 LENGTHS = ("segment_length", "auxiliary_truncation", "supervised_truncation")
 WIDTHS = ("units", "embedding_units", "classifier_units", "decoder_units", "intermediate_dim")
