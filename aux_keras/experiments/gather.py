@@ -45,7 +45,8 @@ def accuracies(rows, results, before):
         text = []
         for loss, values in gaps(before.get(row.name, found)).items():
             means = [gap for gap, _ in values]
-            text.append(f"{loss} {statistics.mean(means):.4f} sd {deviation(means)}")
+            sd = f" sd {deviation(means)}" if len(means) > 1 else ""
+            text.append(f"{loss} {statistics.mean(means):.4f}{sd}")
         lines.append({**line, "memory_gap": "; ".join(text), "flags": " ".join(row.flags)})
     return lines
 

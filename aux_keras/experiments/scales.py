@@ -4,7 +4,7 @@ Images of 14 x 14 and 16 x 16 (196 and 256 steps instead of 784 and 1024), docum
 characters; segments and truncations a quarter as long; networks half as wide. Segments end at
 their anchor, but in the rows about that. All rows of a table have as many training steps,
 pretraining included; `lstm_labelled` is the truncated LSTM with only as many labelled steps as the
-others have.
+others have, `rp` has both losses.
 """
 
 import dataclasses
@@ -34,6 +34,8 @@ def quarter(experiments):
                 rows.append(quarter_of(row))
             if row.columns.get("method") == "lstm":
                 rows.append(labelled(rows[-1]))
+            if name == "table2" and row.columns["method"] == "r":
+                rows.append(both(rows[-1]))
             if row.columns.get("method") == "no_spill":
                 growth = [f"--placement_growth_steps={PRETRAINING}", "--placement=curriculum"]
                 rows.append(Row({"method": "curriculum"}, [*rows[-1].flags, *growth]))
@@ -110,6 +112,11 @@ def labelled(row):
     """The truncated LSTM with as many labelled steps as the others."""
     columns = {**row.columns, "method": "lstm_labelled"}
     return Row(columns, [*row.flags, f"--steps={LABELLED}", "--halve_epochs=2"])
+
+
+def both(row):
+    """r-LSTM with p's loss beside its own."""
+    return Row({**row.columns, "method": "rp"}, [*row.flags, "--method=rp"])
 
 
 def as_flags(values):
