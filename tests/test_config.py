@@ -12,7 +12,7 @@ from aux_keras.config import ExperimentConfig, unread
 from aux_keras.models import factory
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-FLAGFILES = sorted((ROOT / "configs").glob("*.cfg"))
+FLAGFILES = sorted((ROOT / "configs").rglob("*.cfg"))
 TASKS = {  # time, features, classes, vocabulary_size
     "mnist": (784, 1, 10, None),
     "pmnist": (784, 1, 10, None),
@@ -42,13 +42,13 @@ ABLATIONS = {  # of Figure 6: what differs from cifar_r
 }
 # Of Table 5 and Figures 4 to 6: the flagfile that each changes, and what it changes there.
 VARIANTS = {
-    **{f"cifar_r_{cell}_0": (f"cifar_r_{cell}", {"supervised_truncation": 0})
+    **{f"table5/cifar_r_{cell}_0": (f"table5/cifar_r_{cell}", {"supervised_truncation": 0})
        for cell in SEGMENTS},
-    **{f"cifar_{method}_{k}": (f"cifar_{method}", {"supervised_truncation": k})
+    **{f"figure4/cifar_{method}_{k}": (f"cifar_{method}", {"supervised_truncation": k})
        for method in "rp" for k in (200, 100, 50, 1, 0)},
-    **{f"cifar_{method}_curves": (f"cifar_{method}", {"validate_on_test": True})
+    **{f"figure5/cifar_{method}_curves": (f"cifar_{method}", {"validate_on_test": True})
        for method in ("lstm_full", "r", "p")},
-    **{f"cifar_r_{name}": ("cifar_r", change) for name, change in ABLATIONS.items()},
+    **{f"figure6/cifar_r_{name}": ("cifar_r", change) for name, change in ABLATIONS.items()},
 }  # fmt: skip
 NO_AUXILIARY = ("lstm", "irnn", "urnn", "transformer", "tdmca")
 
@@ -79,14 +79,19 @@ def read_values(path):
     return values
 
 
+def name_of(path):
+    """The name by which `--flagfile` finds a flagfile of the package."""
+    return str(path.relative_to(ROOT / "configs").with_suffix(""))
+
+
 def read_by(method, **values):
     """Those of the values that a method reads."""
     return {name: value for name, value in values.items() if name not in unread(method)}
 
 
 def test_every_flagfile_asked_for_is_there():
-    names = {path.stem for path in FLAGFILES}
-    others = {*(f"cifar_r_{cell}" for cell in SEGMENTS), "dogs_transformer"}
+    names = {name_of(path) for path in FLAGFILES}
+    others = {*(f"table5/cifar_r_{cell}" for cell in SEGMENTS), "dogs_transformer"}
     assert {*PAPER, *others, *DIGITS, *DOGS, *DBPEDIA, *BASELINES, *VARIANTS} == names
 
 
@@ -102,18 +107,19 @@ def test_variants_change_one_thing(name):
 
 def test_segments_of_table_5():
     for cell in SEGMENTS:
-        config = read(ROOT / "configs" / f"cifar_r_{cell}.cfg")
+        config = read(ROOT / "configs" / "table5" / f"cifar_r_{cell}.cfg")
         assert f"{config.num_anchors}x{config.segment_length}" == cell
         assert config.auxiliary_truncation == config.segment_length
         same = dict(num_anchors=1, segment_length=600, auxiliary_truncation=300)
-        assert dataclasses.replace(config, **same) == read(ROOT / "configs" / "cifar_r_1.cfg")
+        one = read(ROOT / "configs" / "figure4" / "cifar_r_1.cfg")
+        assert dataclasses.replace(config, **same) == one
 
 
-@pytest.mark.parametrize("path", FLAGFILES, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", FLAGFILES, ids=name_of)
 def test_every_flagfile_parses_and_builds(path):
     flags.expand_flagfiles([f"--flagfile={path}"])
     text = path.read_text()
-    assert f"python train.py --flagfile=configs/{path.name}" in text
+    assert f"python train.py --flagfile=configs/{name_of(path)}.cfg" in text
     config = read(path)
     model = factory.build(config, *TASKS[config.task])
     assert len(model.auxiliary) == {**dict.fromkeys(NO_AUXILIARY, 0), "rp": 2}.get(config.method, 1)

@@ -384,17 +384,19 @@ def run_flagfile(name, workdir, **overrides):
 
 
 @REAL
-@pytest.mark.parametrize("name", ["mnist_r", "mnist_p", "pmnist_lstm_300", "cifar_r_20x30"])
+@pytest.mark.parametrize("name", ["mnist_r", "mnist_p", "pmnist_lstm_300", "table5/cifar_r_20x30"])
 def test_flagfiles_of_the_tables(name, tmp_path):
     short = {"segment_length": 150} if name.startswith("mnist") else {}
     run_flagfile(name, tmp_path, image_size=14, **short)
 
 
 @REAL
-@pytest.mark.parametrize("name", ["r_200x3_0", "r_no_embedding", "r_curves"])
+@pytest.mark.parametrize(
+    "name", ["table5/cifar_r_200x3_0", "figure6/cifar_r_no_embedding", "figure5/cifar_r_curves"]
+)
 def test_flagfiles_that_build_on_others(name, tmp_path):
     short = {} if "x" in name else {"segment_length": 150}
-    run_flagfile(f"cifar_{name}", tmp_path, image_size=14, **short)
+    run_flagfile(name, tmp_path, image_size=14, **short)
     assert ("val_accuracy" in rows(tmp_path)[-1]) == name.endswith("curves")
 
 

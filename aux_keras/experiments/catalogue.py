@@ -67,7 +67,7 @@ def by_task(methods):
 
 def figure4():
     """Rows of r- and p-LSTM by supervised truncation."""
-    names = {300: "cifar_{}", **{k: f"cifar_{{}}_{k}" for k in FIGURE4_TRUNCATIONS[1:]}}
+    names = {300: "cifar_{}", **{k: f"figure4/cifar_{{}}_{k}" for k in FIGURE4_TRUNCATIONS[1:]}}
     return [
         Row({"method": method, "supervised_truncation": k}, file(name.format(method)))
         for k, name in names.items()
@@ -79,10 +79,12 @@ def table5():
     """Rows of r-LSTM by number and length of segments."""
     rows = []
     for segments, accuracies in TABLE5.items():
-        names = ("1", "0") if segments == "1x600" else (segments, f"{segments}_0")
+        names = [f"table5/cifar_r_{segments}{k}" for k in ("", "_0")]
+        if segments == "1x600":
+            names = ["figure4/cifar_r_1", "figure4/cifar_r_0"]
         for k, name, accuracy in zip((1, 0), names, accuracies):
             columns = {"segments": segments, "supervised_truncation": k}
-            rows.append(Row(columns, file(f"cifar_r_{name}"), accuracy))
+            rows.append(Row(columns, file(name), accuracy))
     return rows
 
 
@@ -110,13 +112,13 @@ FULL = {
     "figure4": Experiment("Shrinking truncation on CIFAR10", 1, figure4(), shared=True),
     "figure5": Experiment(
         "Accuracy by epoch on CIFAR10", 1,
-        methods({m: file(f"cifar_{m}_curves") for m in ("lstm_full", "r", "p")}),
+        methods({m: file(f"figure5/cifar_{m}_curves") for m in ("lstm_full", "r", "p")}),
         gather=gather.curves,
     ),
     "figure6": Experiment(
         "What r-LSTM owes to its parts, on CIFAR10", 1,
         methods({"lstm": file("cifar_lstm_300"), "r": file("cifar_r")}
-                | {name: file(f"cifar_r_{name}") for name in FIGURE6}),
+                | {name: file(f"figure6/cifar_r_{name}") for name in FIGURE6}),
     ),
 }  # fmt: skip
 
