@@ -8,8 +8,11 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 demo: .venv/run
 	$(BIN)/python train.py --flagfile=configs/digits_r.cfg --workdir=runs/digits_r
 
-# In three parts: TensorFlow keeps what it has compiled until a process ends.
+# In three parts: TensorFlow keeps what it has compiled until a process ends. Processes share on disk
+# what XLA has compiled.
+test: export TF_XLA_FLAGS = --tf_xla_persistent_cache_directory=$(CURDIR)/.venv/xla
 test: .venv/dev
+	rm -rf .venv/xla
 	$(BIN)/python -m pytest -n 2 --dist worksteal tests/test_[a-c]*.py
 	$(BIN)/python -m pytest -n 2 --dist worksteal tests/test_[d-r]*.py
 	$(BIN)/python -m pytest -n 2 --dist worksteal tests/test_[s-z]*.py

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import aux_keras as ak
 from aux_keras import randomness
+from aux_keras.models import loss_runs
 from aux_keras.models.auxiliary_model import EVALUATION
 from aux_keras.models.gradient_floor import gradient_floor, gradient_size
 from aux_keras.models.memory_gap import MemoryGap, gaps_of
@@ -286,7 +287,7 @@ def test_a_curriculum_needs_its_steps_and_follows_the_clock():
     with pytest.raises(ValueError, match="`placement_growth_steps` must be given"):
         build(tasks="r", r=dict(placement="curriculum"))
     model = build(tasks="r", r=dict(placement="curriculum"), placement_growth_steps=200)
-    assert float(model.placement_growth()) == pytest.approx(0.25)  # at step 50
+    assert float(loss_runs.schedules(model)[1]) == pytest.approx(0.25)  # at step 50
 
 
 def test_rolled_states_are_drawn_by_the_key_of_evaluations():

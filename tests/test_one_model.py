@@ -64,6 +64,8 @@ def test_one_forward_run_serves_output_and_anchors(monkeypatch):
     model = keras.Model(inputs, L.Dense(1)(ak.TruncatedRNN(L.GRU(6), 5)(inputs)))
     built = ak.AuxiliaryModel(model, [ak.Reconstruction([L.GRUCell(6)], **COMMON)])
     built.compile("sgd", "mse")
+    built.test_on_batch(batch()[0], np.zeros((6, 1)))  # builds all that is built by tracing
+    runs.clear()
     built.train_on_batch(batch()[0], np.zeros((6, 1)))
     assert runs == [2]  # one call: the anchors and the end
 
@@ -73,6 +75,27 @@ def test_an_unbuilt_model_is_built_by_fit():
     built = ak.AuxiliaryModel(model, [LOSSES["r"]()])
     built.compile("sgd", "sparse_categorical_crossentropy")
     assert np.isfinite(built.fit(*batch(), verbose=0).history["auxiliary_loss"][0])
+
+
+@pytest.mark.parametrize("wrap", [False, True], ids=["classifier", "model"])
+def test_every_step_is_traced_once(wrap, monkeypatch):
+    """TensorFlow traces twice what makes variables: of the optimizer, of metrics, of losses."""
+    traced = []
+    for name in ("train_step", "test_step"):
+        step = getattr(ak.AuxiliaryModel, name)
+        count = lambda *a, name=name, step=step: traced.append(name) or step(*a)  # noqa: E731
+        monkeypatch.setattr(ak.AuxiliaryModel, name, count)
+    if wrap:
+        network = keras.Sequential([ak.TruncatedRNN(L.LSTM(6), 5), L.Dense(CLASSES, "softmax")])
+        built = ak.AuxiliaryModel(network, [LOSSES["r"]()])
+    else:
+        built = ak.AuxiliaryClassifier(CLASSES, L.LSTM(6), 5, 8, 0.5, auxiliary=[LOSSES["r"]()])
+    built.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    x, y = batch()
+    built.evaluate(x, y, verbose=0)
+    built.pretrain(x, epochs=2, verbose=0)
+    built.fit(x, y, epochs=2, validation_data=(x, y), verbose=0)
+    assert traced == ["test_step", "train_step", "train_step", "test_step"]
 
 
 def test_dropout_inside_the_cell_trains():

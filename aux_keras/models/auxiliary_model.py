@@ -1,18 +1,22 @@
 """The one model with auxiliary losses: around any Keras model with a recurrent layer in it."""
 
+from collections.abc import Sequence
+from typing import Any, Self
+
 import keras
+import numpy as np
 import tensorflow as tf
 
 from aux_keras import randomness
 from aux_keras.arguments import check_choice, check_integer, revive
 from aux_keras.losses.objective import normalized_auxiliary_loss
-from aux_keras.losses.scheduled_sampling import teacher_probability
 from aux_keras.models import input_checks, logs, loss_runs, observation
+from aux_keras.models.building import ensure_built, symbolic_build
 from aux_keras.models.joint_weight import JointWeight
 from aux_keras.models.memory_gap import MemoryGap, gaps_of, recall
 from aux_keras.models.pretraining import pretrain
 from aux_keras.models.reconstruct import Reconstructor
-from aux_keras.models.replicas import add_gradients, check_compiled_for, symbolic_build
+from aux_keras.models.replicas import add_gradients, check_compiled_for
 
 TRAINING, EVALUATION = 0, 1  # first component of a key: draws of the two never coincide
 
@@ -43,8 +47,9 @@ class AuxiliaryModel(keras.Model):
         embedding: name of the characters' `keras.layers.Embedding`, by default the only one.
         tokens: key or position of the tokens, where the model has several inputs.
         target: what is reconstructed or predicted: `"inputs"`, those tokens in their own units, or
-            `"features"`, what the recurrent layer reads, as a constant. A loss in raw units can be
-            so large that nothing else is learnt; then `fit` warns.
+            `"features"`, what the recurrent layer reads (in training after dropout), as a
+            constant. A loss in raw units can be so large that nothing else is learnt; then
+            `fit` warns.
         auxiliary_weight: float, which callbacks may change; 0 uses them in `pretrain` alone.
         sampling_decay_steps: int, training steps in which the decoders go from true
             tokens to their own outputs; None to feed true tokens always.
@@ -75,10 +80,12 @@ class AuxiliaryModel(keras.Model):
     """
 
     def __init__(
-        self, model, auxiliary=(), rnn=None, embedding=None, tokens=None, target="inputs",
-        auxiliary_weight=1.0, sampling_decay_steps=None, placement_growth_steps=None,
-        memory_gap=False, seed=0, **kwargs,
-    ):  # fmt: skip
+        self, model: keras.Model, auxiliary: Sequence = (), rnn: str | None = None,
+        embedding: str | None = None, tokens: str | int | None = None, target: str = "inputs",
+        auxiliary_weight: float = 1.0, sampling_decay_steps: int | None = None,
+        placement_growth_steps: int | None = None, memory_gap: bool = False, seed: int = 0,
+        **kwargs: Any,
+    ) -> None:  # fmt: skip
         super().__init__(**kwargs)
         if not isinstance(model, keras.Model):
             raise ValueError(f"`model` must be a keras.Model. Received: model={model!r}")
@@ -142,7 +149,7 @@ class AuxiliaryModel(keras.Model):
             loss_runs.build_losses(self, observation.tokens_shape(self, inputs_shape))
         self.built = True
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: Any, training: bool = False) -> tf.Tensor:
         return self.model(inputs, training=training)
 
     def key(self, *components):
@@ -155,7 +162,7 @@ class AuxiliaryModel(keras.Model):
         Returns:
             `(y_pred, auxiliary)`: None while pretraining; `Losses` per auxiliary loss.
         """
-        input_checks.ensure_built(self, inputs)
+        ensure_built(self, inputs)
         with randomness.KeyScope(key, input_checks.batch_size(inputs)):
             if not self.active_losses():
                 return self.model(inputs, training=training), []
@@ -170,16 +177,15 @@ class AuxiliaryModel(keras.Model):
 
     def reading(self, inputs):
         """What the auxiliary losses see of a batch, see `Reading`."""
-        input_checks.ensure_built(self, inputs)
+        ensure_built(self, inputs)
         return observation.observe(self, inputs, False, lambda r, *_: ([], r), 0)[1]
 
     def run_losses(self, reading, key, training, ends=False, first=None):
         """`Losses` per auxiliary loss, and the record at the ends, see `loss_runs.run_losses`."""
-        losses, growth = self.active_losses(), self.placement_growth()
+        losses, (feed, growth) = self.active_losses(), loss_runs.schedules(self)
         record, found = loss_runs.run_losses(
-            losses, reading, key, self.feed_probability(), growth, training, ends, first,
-            loss_runs.row_blocks(self),
-        )  # fmt: skip
+            losses, reading, key, feed, growth, training, ends, first, loss_runs.row_blocks(self)
+        )
         if self.memory_gap and not training:
             gaps = map(gaps_of, self.recall(reading, losses))
             found = [sums._replace(gaps=gap) for sums, gap in zip(found, gaps)]
@@ -187,21 +193,12 @@ class AuxiliaryModel(keras.Model):
 
     def recall(self, reading, losses):
         """`Recall` of every one of these losses, at anchors that are the same every time."""
-        key, growth = self.key(EVALUATION), self.placement_growth()
+        key, (_, growth) = self.key(EVALUATION), loss_runs.schedules(self)
         return recall(reading, losses, key, growth, loss_runs.row_blocks(self))
 
     def tokens_of(self, inputs):
         """The tokens, or their shape, among the inputs, or their shapes."""
         return observation.pick(inputs, self.tokens)
-
-    def feed_probability(self):
-        """Epsilon of scheduled sampling now, or None."""
-        return teacher_probability(self.training_step, self.sampling_decay_steps)
-
-    def placement_growth(self):
-        """How far the curriculum of placements has come, in [0, 1]."""
-        left = teacher_probability(self.training_step, self.placement_growth_steps)
-        return 1.0 if left is None else 1.0 - left
 
     def active_losses(self):
         """The auxiliary losses of this phase: none where the model was made with weight 0."""
@@ -228,9 +225,6 @@ class AuxiliaryModel(keras.Model):
             y_pred, auxiliary = self.forward(x, self.key(TRAINING, self.training_step), True)
             loss, named = self.losses_of(x, y, y_pred, sample_weight, auxiliary)
             loss = self.optimizer.scale_loss(loss)
-        if not self.optimizer.built:  # for all weights, whatever this phase trains
-            with tf.init_scope():
-                self.optimizer.build(self.trainable_variables)
         gradients = tape.gradient(loss, self.trainable_weights)
         self.optimizer.apply_gradients(add_gradients(self, gradients))
         self.training_step.assign_add(1)
@@ -290,7 +284,10 @@ class AuxiliaryModel(keras.Model):
     _maybe_symbolic_build = symbolic_build
     _get_metrics_result_or_logs = logs.of_all_replicas
 
-    def pretrain(self, x, y=None, *, optimizer=None, **fit_arguments):
+    def pretrain(
+        self, x: Any, y: None = None, *, optimizer: keras.optimizers.Optimizer | None = None,
+        **fit_arguments: Any,
+    ) -> keras.callbacks.History:  # fmt: skip
         """Phase 1 (section 3.3): trains on the auxiliary losses alone, without labels.
 
         Nothing else moves, and regularizers rest. Afterwards the model is compiled as before.
@@ -310,7 +307,9 @@ class AuxiliaryModel(keras.Model):
         """
         return pretrain(self, x, y, optimizer, fit_arguments)
 
-    def reconstruct(self, inputs, anchors, loss=None, length=None):
+    def reconstruct(
+        self, inputs: Any, anchors: Any, loss: str | None = None, length: int | None = None
+    ) -> np.ndarray:
         """What a decoder reconstructs of the past from the state at an anchor alone.
 
         Args:
@@ -328,7 +327,7 @@ class AuxiliaryModel(keras.Model):
         """As `keras.Model.export`: the model, without the auxiliary losses."""
         return self.model.export(*arguments, **options)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "model": keras.saving.serialize_keras_object(self.model),
@@ -345,5 +344,5 @@ class AuxiliaryModel(keras.Model):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         return cls(**revive(config, "model", "auxiliary"))

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from aux_keras.models.building import build_for
 from aux_keras.models.loss_scale import with_loss_scale
 from aux_keras.models.replicas import share_batches, worker_count
 from aux_keras.padding import valid_lengths
@@ -94,24 +95,6 @@ def checked(method, model, arguments, options):
         for name in {"x", "validation_data"} & set(given):
             given[name] = share_batches(model.distribute_strategy, given[name])
     return given
-
-
-def ensure_built(model, inputs):
-    """Builds a model on first use, outside of the graph that is being traced."""
-    if not model.built:
-        with tf.init_scope(), model.distribute_strategy.scope():
-            model.build(keras.tree.map_structure(lambda t: tuple(t.shape), inputs))
-
-
-def build_for(model, x):
-    """Builds a model for the shapes of its data, so that callbacks find it built."""
-    if isinstance(x, (tf.data.Dataset, CheckedPyDataset)):
-        batch = x.element_spec if isinstance(x, tf.data.Dataset) else x[0]
-        x = batch[0] if isinstance(batch, tuple) else batch
-    shapes = [tf.TensorShape(getattr(leaf, "shape", None)) for leaf in tf.nest.flatten(x)]
-    if not model.built and all(shape.rank for shape in shapes):
-        with model.distribute_strategy.scope():
-            model.build(tf.nest.pack_sequence_as(x, [(None, *shape[1:]) for shape in shapes]))
 
 
 def check_batch(data, expected):

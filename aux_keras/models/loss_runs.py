@@ -8,6 +8,7 @@ from aux_keras import randomness
 from aux_keras.arguments import check_integer
 from aux_keras.losses.auxiliary_loss import AuxiliaryLoss
 from aux_keras.losses.language_model import LanguageModel
+from aux_keras.losses.scheduled_sampling import teacher_probability
 from aux_keras.models import observation
 from aux_keras.scan.rows import map_rows
 from aux_keras.scan.windows import states_at
@@ -23,6 +24,13 @@ class Losses(NamedTuple):
     segment_losses: tf.Tensor
     lengths: tf.Tensor
     gaps: tuple | None = None
+
+
+def schedules(model):
+    """Epsilon of scheduled sampling now, or None; how far the curriculum has come, in [0, 1]."""
+    feed = teacher_probability(model.training_step, model.sampling_decay_steps)
+    left = teacher_probability(model.training_step, model.placement_growth_steps)
+    return feed, 1.0 if left is None else 1.0 - left
 
 
 def run_losses(

@@ -1,6 +1,5 @@
 """Replicas of a `tf.distribute` strategy: their rows of a batch, their gradients."""
 
-import keras
 import tensorflow as tf
 
 from aux_keras import randomness
@@ -107,18 +106,3 @@ def add_gradients(model, gradients):
     inner._all_reduce_sum_gradients = list
     parts, variables = zip(*pairs)
     return list(zip(context.all_reduce("sum", list(parts)), variables))
-
-
-def symbolic_build(model, iterator=None, data_batch=None):
-    """As `keras.Model._maybe_symbolic_build`, by the shapes of batches and not by a batch.
-
-    Keras cannot take one of several workers. And the first batch would have to be read, after which
-    a shuffled dataset comes in another order than in one process.
-    """
-    dataset = getattr(iterator, "_distributed_dataset", None)
-    if dataset is not None:
-        data_batch = tf.nest.map_structure(
-            lambda spec: getattr(spec, "_value_specs", [spec])[0], dataset.element_spec
-        )
-        iterator = None
-    keras.Model._maybe_symbolic_build(model, iterator, data_batch)
