@@ -9,6 +9,7 @@ import importlib
 import importlib.abc
 import importlib.util
 import sys
+import typing
 
 __version__ = "0.1.0"
 
@@ -38,6 +39,35 @@ _MODULES = {
     "reconstructions": "pictures.reconstructions",
 }
 __all__ = sorted(_MODULES)
+
+if typing.TYPE_CHECKING:  # who checks types does not run `__getattr__`
+    from aux_keras.attention.local_attention import LocalAttention as LocalAttention
+    from aux_keras.attention.memory_compressed import (
+        MemoryCompressedAttention as MemoryCompressedAttention,
+    )
+    from aux_keras.attention.self_attention import SelfAttention as SelfAttention
+    from aux_keras.attention.transformer_block import TransformerBlock as TransformerBlock
+    from aux_keras.attention.transformer_encoder import TransformerEncoder as TransformerEncoder
+    from aux_keras.cells.irnn import IRNNCell as IRNNCell
+    from aux_keras.cells.urnn import URNNCell as URNNCell
+    from aux_keras.layers.drop_connect import DropConnectDense as DropConnectDense
+    from aux_keras.layers.token_embedding import TokenEmbedding as TokenEmbedding
+    from aux_keras.layers.token_readout import TokenReadout as TokenReadout
+    from aux_keras.layers.truncated_rnn import TruncatedRNN as TruncatedRNN
+    from aux_keras.losses.anchor_sampler import AnchorSampler as AnchorSampler
+    from aux_keras.losses.language_model import LanguageModel as LanguageModel
+    from aux_keras.losses.prediction import Prediction as Prediction
+    from aux_keras.losses.reconstruction import Reconstruction as Reconstruction
+    from aux_keras.losses.segment_decoder import SegmentDecoder as SegmentDecoder
+    from aux_keras.losses.sequence_autoencoder import SequenceAutoencoder as SequenceAutoencoder
+    from aux_keras.models.auxiliary_classifier import AuxiliaryClassifier as AuxiliaryClassifier
+    from aux_keras.models.auxiliary_model import AuxiliaryModel as AuxiliaryModel
+    from aux_keras.models.feature_extractor import feature_extractor as feature_extractor
+    from aux_keras.models.memory_profile import memory_profile as memory_profile
+    from aux_keras.models.transformer_classifier import (
+        TransformerClassifier as TransformerClassifier,
+    )
+    from aux_keras.pictures.reconstructions import reconstructions as reconstructions
 
 
 def __getattr__(name):

@@ -1,11 +1,14 @@
 """Who imports whom, and how long modules and functions may grow."""
 
 import ast
+import inspect
 import pathlib
 import subprocess
 import sys
 
 import pytest
+
+import aux_keras
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "aux_keras"
@@ -83,6 +86,24 @@ def test_no_class_has_two_bases_of_ours():
     ours = {node.name for node in classes}
     for node in classes:
         assert len([base for base in node.bases if ast.unparse(base) in ours]) <= 1, node.name
+
+
+def test_the_public_api_has_types():
+    """Constructors, `call`, functions; and types are checked of all that is imported lazily."""
+    tree = ast.parse((PACKAGE / "__init__.py").read_text())
+    typed = [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)]
+    assert {f"{n.module}.{a.name}" for n in typed for a in n.names} == {
+        f"aux_keras.{module}.{name}" for name, module in aux_keras._MODULES.items()
+    }
+    for public in (getattr(aux_keras, name) for name in aux_keras.__all__):
+        methods = [getattr(public, name, public) for name in ("__init__", "call", "get_config")]
+        for function in filter(inspect.isfunction, methods):
+            if function.__module__.startswith("aux_keras."):
+                parameters = dict(inspect.signature(function).parameters)
+                parameters.pop("self", None)
+                bare = [n for n, p in parameters.items() if p.annotation is p.empty]
+                assert not bare, (function.__qualname__, bare)
+                assert inspect.signature(function).return_annotation is not inspect.Signature.empty
 
 
 def test_only_the_model_has_a_training_step():

@@ -1,5 +1,7 @@
 """Attention inside blocks of neighbouring positions (Liu et al. 2018)."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -67,7 +69,7 @@ class LocalAttention(SelfAttention):
     section 4.2.4; unmasked.
     """
 
-    def __init__(self, num_heads, block, margin, **kwargs):
+    def __init__(self, num_heads: int, block: int, margin: int, **kwargs: Any) -> None:
         super().__init__(num_heads, **kwargs)
         self.block = check_positive("block", block)
         if not isinstance(margin, int) or margin < 0:
@@ -77,5 +79,5 @@ class LocalAttention(SelfAttention):
     def attend(self, query, key, value, lengths):
         return local_attention(query, key, value, lengths, self.num_heads, self.block, self.margin)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "block": self.block, "margin": self.margin}

@@ -1,5 +1,7 @@
 """Attention to keys and values that a convolution has shortened (Liu et al. 2018)."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -33,7 +35,7 @@ class MemoryCompressedAttention(SelfAttention):
     section 4.2.4; unmasked.
     """
 
-    def __init__(self, num_heads, compression, **kwargs):
+    def __init__(self, num_heads: int, compression: int, **kwargs: Any) -> None:
         super().__init__(num_heads, **kwargs)
         self.compression = check_positive("compression", compression)
 
@@ -57,5 +59,5 @@ class MemoryCompressedAttention(SelfAttention):
         )
         return super().attend(query, key, value, -(-lengths // self.compression))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "compression": self.compression}

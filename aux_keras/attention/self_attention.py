@@ -1,5 +1,7 @@
 """Multi-head attention of every position of a sequence to all of its valid ones."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -59,7 +61,7 @@ class SelfAttention(keras.layers.Layer):
     Reference: Vaswani et al. 2017, "Attention is all you need", section 3.2.
     """
 
-    def __init__(self, num_heads, **kwargs):
+    def __init__(self, num_heads: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.num_heads = check_positive("num_heads", num_heads)
 
@@ -78,7 +80,7 @@ class SelfAttention(keras.layers.Layer):
             layer.build((None, None, units))
         self.built = True
 
-    def call(self, inputs, lengths=None):
+    def call(self, inputs: tf.Tensor, lengths: tf.Tensor | None = None) -> tf.Tensor:
         projected = self.query(inputs), self.key(inputs), self.value(inputs)
         return self.output_layer(self.attend(*projected, valid_lengths(inputs, lengths)))
 
@@ -90,5 +92,5 @@ class SelfAttention(keras.layers.Layer):
     def compute_output_shape(self, inputs_shape, lengths_shape=None):
         return tuple(inputs_shape)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "num_heads": self.num_heads}

@@ -1,5 +1,8 @@
 """A layer of a Transformer encoder: attention, then a feed-forward network."""
 
+from collections.abc import Sequence
+from typing import Any, Self
+
 import keras
 import tensorflow as tf
 
@@ -63,8 +66,9 @@ class TransformerBlock(keras.layers.Layer):
     """
 
     def __init__(
-        self, attention, intermediate_dim, drop_rate, kernel_sizes=None, seed=None, **kwargs
-    ):  # fmt: skip
+        self, attention: keras.layers.Layer, intermediate_dim: int, drop_rate: float,
+        kernel_sizes: Sequence[int] | None = None, seed: int | None = None, **kwargs: Any,
+    ) -> None:  # fmt: skip
         super().__init__(**kwargs)
         if kernel_sizes is not None and len(kernel_sizes) != 2:
             raise ValueError(f"`kernel_sizes` must be two integers. Received: {kernel_sizes=}")
@@ -103,7 +107,10 @@ class TransformerBlock(keras.layers.Layer):
         # `SeparableConv1D` in two: its pointwise part fails on an empty batch (TensorFlow 2.21).
         return keras.Sequential([depthwise, dense], name=name)
 
-    def call(self, inputs, lengths=None, training=False, key=None):
+    def call(
+        self, inputs: tf.Tensor, lengths: tf.Tensor | None = None, training: bool = False,
+        key: tf.Tensor | None = None,
+    ) -> tf.Tensor:  # fmt: skip
         lengths = valid_lengths(inputs, lengths)
         if training and key is None:
             key = randomness.next_key(self.seed_generator)
@@ -125,7 +132,7 @@ class TransformerBlock(keras.layers.Layer):
     def compute_output_shape(self, inputs_shape, lengths_shape=None):
         return tuple(inputs_shape)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "attention": keras.saving.serialize_keras_object(self.attention),
@@ -136,5 +143,5 @@ class TransformerBlock(keras.layers.Layer):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         return cls(**revive(config, "attention"))

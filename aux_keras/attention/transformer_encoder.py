@@ -1,5 +1,7 @@
 """A stack of Transformer blocks from a sequence to one vector."""
 
+from typing import Any, Self
+
 import keras
 import tensorflow as tf
 
@@ -43,7 +45,10 @@ class TransformerEncoder(keras.layers.Layer):
     Liu et al. 2018 for local and memory-compressed attention.
     """
 
-    def __init__(self, embedding, blocks, drop_rate=0.0, seed=None, **kwargs):
+    def __init__(
+        self, embedding: keras.layers.Layer, blocks: list, drop_rate: float = 0.0,
+        seed: int | None = None, **kwargs: Any,
+    ) -> None:  # fmt: skip
         super().__init__(**kwargs)
         if embedding is None or embedding.units % 2:
             raise ValueError(
@@ -72,7 +77,9 @@ class TransformerEncoder(keras.layers.Layer):
                 layer.build((None, None, self.embedding.units))
         self.built = True
 
-    def call(self, tokens, mask=None, training=False):
+    def call(
+        self, tokens: tf.Tensor, mask: tf.Tensor | None = None, training: bool = False
+    ) -> tf.Tensor:
         counts = None if mask is None else tf.reduce_sum(tf.cast(mask, tf.int32), axis=1)
         lengths = valid_lengths(tokens, counts)
         outputs = self.embedding(tokens) * self.embedding.units**0.5
@@ -97,7 +104,7 @@ class TransformerEncoder(keras.layers.Layer):
     def compute_mask(self, tokens, mask=None):
         return None  # there is no time left
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "embedding": keras.saving.serialize_keras_object(self.embedding),
@@ -107,5 +114,5 @@ class TransformerEncoder(keras.layers.Layer):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         return cls(**revive(config, "embedding", "blocks"))

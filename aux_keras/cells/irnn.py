@@ -1,5 +1,7 @@
 """The cell of an iRNN (Le, Jaitly and Hinton 2015)."""
 
+from typing import Any
+
 import keras
 
 from aux_keras.arguments import check_positive
@@ -35,7 +37,10 @@ class IRNNCell(keras.layers.SimpleRNNCell):
     rectified linear units".
     """
 
-    def __init__(self, units, stddev, name=None, dtype=None, trainable=True):
+    def __init__(
+        self, units: int, stddev: float, name: str | None = None, dtype: Any = None,
+        trainable: bool = True,
+    ) -> None:  # fmt: skip
         if not stddev > 0:
             raise ValueError(f"`stddev` must be positive. Received: {stddev=}")
         super().__init__(
@@ -45,6 +50,6 @@ class IRNNCell(keras.layers.SimpleRNNCell):
         )  # fmt: skip
         self.stddev = stddev
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         base = keras.layers.Layer.get_config(self)
         return {**base, "units": self.units, "stddev": self.stddev}

@@ -1,6 +1,7 @@
 """The cell of a uRNN (Arjovsky, Shah and Bengio 2016)."""
 
 import math
+from typing import Any
 
 import keras
 import numpy as np
@@ -87,7 +88,7 @@ class URNNCell(keras.layers.Layer):
     Reference: Arjovsky, Shah and Bengio 2016, "Unitary evolution recurrent neural networks".
     """
 
-    def __init__(self, units, seed=0, **kwargs):
+    def __init__(self, units: int, seed: int = 0, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
         self.units = check_positive("units", units)
         if not isinstance(seed, int):
@@ -117,7 +118,9 @@ class URNNCell(keras.layers.Layer):
         state = tf.cast(self.initial_state, self.compute_dtype)
         return tf.broadcast_to(state, (batch_size, 2 * self.units))
 
-    def call(self, inputs, states, training=False):
+    def call(
+        self, inputs: tf.Tensor, states: Any, training: bool = False
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
         inputs, state = (tf.cast(t, tf.float32) for t in (inputs, states[0]))
         reflections = as_complex(tf.convert_to_tensor(self.reflections))
         z = unitary(as_complex(state), self.phases, reflections, self.permutation)
@@ -129,7 +132,7 @@ class URNNCell(keras.layers.Layer):
         shape = (inputs_shape[0], 2 * self.units)
         return shape, [shape]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "units": self.units, "seed": self.seed}
 
 

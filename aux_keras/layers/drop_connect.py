@@ -1,5 +1,7 @@
 """DropConnect (Wan et al. 2013), on the second layer of the paper's FFNs."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -67,8 +69,9 @@ class DropConnectDense(keras.layers.Layer):
     """
 
     def __init__(
-        self, units, rate, per="example", kernel_initializer="glorot_uniform", seed=None, **kwargs
-    ):  # fmt: skip
+        self, units: int, rate: float, per: str = "example",
+        kernel_initializer: Any = "glorot_uniform", seed: int | None = None, **kwargs: Any,
+    ) -> None:  # fmt: skip
         super().__init__(**kwargs)
         if per not in ("example", "batch"):
             raise ValueError(f"`per` must be 'example' or 'batch'. Received: {per=}")
@@ -107,7 +110,9 @@ class DropConnectDense(keras.layers.Layer):
         kernel = tf.cast(self.kernel, self.compute_dtype)
         return kernel if drop_mask is None else kernel * drop_mask
 
-    def call(self, inputs, training=False, drop_mask=None):
+    def call(
+        self, inputs: tf.Tensor, training: bool = False, drop_mask: tf.Tensor | None = None
+    ) -> tf.Tensor:
         if training and drop_mask is None and self.rate:
             key = randomness.next_key(self.seed_generator)
             drop_mask = self.draw_mask(tf.shape(inputs)[0], key)
@@ -117,7 +122,7 @@ class DropConnectDense(keras.layers.Layer):
     def compute_output_shape(self, inputs_shape, drop_mask_shape=None):
         return (*inputs_shape[:-1], self.units)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "units": self.units,

@@ -1,5 +1,7 @@
 """Token embedding of section 4.1, shared by the main RNN and the decoders."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -36,7 +38,7 @@ class TokenEmbedding(keras.layers.Layer):
     Reference: Trinh et al. 2018, section 4.1.
     """
 
-    def __init__(self, units, vocabulary_size=None, **kwargs):
+    def __init__(self, units: int, vocabulary_size: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.units = check_positive("units", units)
         self.vocabulary_size = (
@@ -53,7 +55,7 @@ class TokenEmbedding(keras.layers.Layer):
             self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros")
         self.built = True
 
-    def call(self, tokens):
+    def call(self, tokens: tf.Tensor) -> tf.Tensor:
         kernel = tf.cast(self.kernel, self.compute_dtype)
         if self.vocabulary_size is not None:
             return tf.gather(kernel, tf.cast(tokens, tf.int32))
@@ -81,7 +83,7 @@ class TokenEmbedding(keras.layers.Layer):
     def compute_output_shape(self, tokens_shape):
         return (*(tokens_shape if self.vocabulary_size else tokens_shape[:-1]), self.units)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "units": self.units,

@@ -1,5 +1,7 @@
 """What predicts a token from an RNN's output: the FFN on top of every auxiliary network."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -59,7 +61,10 @@ class TokenReadout(keras.layers.Layer):
     Reference: Trinh et al. 2018, section 4.1.
     """
 
-    def __init__(self, features, hidden_units, drop_rate, drop_per="example", **kwargs):
+    def __init__(
+        self, features: int, hidden_units: int | None, drop_rate: float, drop_per: str = "example",
+        **kwargs: Any,
+    ) -> None:  # fmt: skip
         super().__init__(**kwargs)
         self.features = features
         self.hidden_units = hidden_units
@@ -95,13 +100,13 @@ class TokenReadout(keras.layers.Layer):
         kernel = self.output_layer.masked_kernel(drop_mask)
         return *hidden, kernel, tf.cast(self.output_layer.bias, dtype)
 
-    def call(self, outputs, drop_mask=None):
+    def call(self, outputs: tf.Tensor, drop_mask: tf.Tensor | None = None) -> tf.Tensor:
         return feed_forward(outputs, *self.weights_with(drop_mask))
 
     def compute_output_shape(self, outputs_shape, drop_mask_shape=None):
         return (*outputs_shape[:-1], self.features)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "features": self.features,

@@ -1,6 +1,6 @@
 """Truncated back-propagation (sections 3, 4.1, 5.1) around any Keras RNN."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 import keras
 import tensorflow as tf
@@ -85,9 +85,12 @@ class TruncatedRNN(keras.layers.Layer):
     """
 
     def __init__(
-        self, rnn, truncation, embedding=None, return_sequences=None, return_state=None,
-        go_backwards=None, stateful=None, zero_output_for_mask=None, seed=None, **kwargs,
-    ):  # fmt: skip
+        self, rnn: keras.layers.Layer, truncation: int | None,
+        embedding: TokenEmbedding | None = None, return_sequences: bool | None = None,
+        return_state: bool | None = None, go_backwards: bool | None = None,
+        stateful: bool | None = None, zero_output_for_mask: bool | None = None,
+        seed: int | None = None, **kwargs: Any,
+    ) -> None:  # fmt: skip
         super().__init__(**kwargs)
         check_cell(rnn)
         if not isinstance(rnn, keras.layers.RNN):
@@ -143,7 +146,7 @@ class TruncatedRNN(keras.layers.Layer):
         """The variables that a stateful layer carries on; None before it is built."""
         return self.rnn.states
 
-    def reset_state(self):
+    def reset_state(self) -> None:
         """Makes the carried state zero."""
         for variable in keras.tree.flatten(self.states or []):  # Keras fails where it is nested
             variable.assign(tf.zeros_like(variable))
@@ -159,7 +162,10 @@ class TruncatedRNN(keras.layers.Layer):
             self.rnn.built = True
         self.built = True
 
-    def call(self, sequences, initial_state=None, mask=None, training=False):
+    def call(
+        self, sequences: tf.Tensor, initial_state: Any = None, mask: tf.Tensor | None = None,
+        training: bool = False,
+    ) -> tf.Tensor | list[tf.Tensor]:  # fmt: skip
         given = self.prepare(sequences, initial_state, mask, training)
         if self.return_sequences and self.truncation:
             outputs, *last = recompute.run_in_chunks(
@@ -263,7 +269,7 @@ class TruncatedRNN(keras.layers.Layer):
     def compute_mask(self, sequences, mask=None):
         return self.rnn.compute_mask(sequences, mask)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "rnn": keras.saving.serialize_keras_object(self.rnn),
@@ -274,7 +280,7 @@ class TruncatedRNN(keras.layers.Layer):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         return cls(**revive(config, "rnn", "embedding"))
 
 

@@ -1,6 +1,6 @@
 """Anchors and segments (sections 3.1, 3.2, 3.4, 5.4)."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -72,7 +72,10 @@ class AnchorSampler(keras.layers.Layer):
     Reference: Trinh et al. 2018, sections 3.1, 3.4 and 5.4.
     """
 
-    def __init__(self, num_anchors, segment_length, placement="immediate", seed=None, **kwargs):
+    def __init__(
+        self, num_anchors: int, segment_length: int, placement: str = "immediate",
+        seed: int | None = None, **kwargs: Any,
+    ) -> None:  # fmt: skip
         super().__init__(**kwargs)
         check_choice("placement", placement, (*PLACEMENTS, "future"))
         self.num_anchors = check_positive("num_anchors", num_anchors)
@@ -87,7 +90,9 @@ class AnchorSampler(keras.layers.Layer):
         fed, and with `"past"` the anchor's lies behind the slice."""
         return self.segment_length + (2 if self.placement == "past" else 1)
 
-    def call(self, lengths, key=None, growth=1.0):
+    def call(
+        self, lengths: tf.Tensor, key: tf.Tensor | None = None, growth: float | tf.Tensor = 1.0
+    ) -> Segments:
         if key is None:
             key = tf.cast(self.seed_generator.next(), tf.int32)
         total = tf.maximum(tf.cast(lengths, tf.int32), 1)  # all masked: one token, no segment
@@ -126,7 +131,7 @@ class AnchorSampler(keras.layers.Layer):
         last = immediate + share(growth, length // 2)
         return before - share(growth, before), tf.minimum(last, latest)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "num_anchors": self.num_anchors,

@@ -1,6 +1,6 @@
 """What reconstruction and prediction have in common: draws, targets, losses."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -59,9 +59,9 @@ class AuxiliaryLoss(keras.layers.Layer):
     """
 
     def __init__(
-        self, num_anchors, segment_length, placement, reverse, truncation,
-        decoder_truncation=None, **kwargs,
-    ):  # fmt: skip
+        self, num_anchors: int, segment_length: int, placement: str, reverse: bool,
+        truncation: int | None, decoder_truncation: int | None = None, **kwargs: Any,
+    ) -> None:  # fmt: skip
         # Targets stay as they are: half precision would round what is to be predicted.
         super().__init__(autocast=False, **kwargs)
         self.truncation = check_truncation("truncation", truncation)
@@ -134,11 +134,14 @@ class AuxiliaryLoss(keras.layers.Layer):
         losses = token_loss(slices[:, 1:], predicted)
         return tf.reshape(losses, (-1, self.num_anchors, self.segment_length))
 
-    def call(self, tokens, draws, record, encoder, embedding=None, features=None):
+    def call(
+        self, tokens: tf.Tensor, draws: Any, record: Any, encoder: Any,
+        embedding: Any = None, features: tf.Tensor | None = None,
+    ) -> tuple[tf.Tensor, tf.Tensor]:  # fmt: skip
         losses = self.token_losses(tokens, draws, record, encoder, embedding, features)
         return segment_loss(losses, draws.segments.lengths), draws.segments.lengths
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "num_anchors": self.num_anchors,

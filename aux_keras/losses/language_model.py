@@ -1,5 +1,7 @@
 """Language-model pretraining of the main RNN: LM-LSTM (Dai & Le 2015)."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -37,9 +39,9 @@ class LanguageModel(keras.layers.Layer):
     segment_length, shortest = 1, 2  # the shortest sequence with a loss has two tokens
 
     def __init__(
-        self, truncation=100, hidden_units=256, drop_rate=0.5, drop_per="example",
-        name="language_model", **kwargs,
-    ):  # fmt: skip
+        self, truncation: int | None = 100, hidden_units: int | None = 256, drop_rate: float = 0.5,
+        drop_per: str = "example", name: str = "language_model", **kwargs: Any,
+    ) -> None:  # fmt: skip
         # Targets stay as they are: half precision would round what is to be predicted.
         super().__init__(autocast=False, name=name, **kwargs)
         self.truncation = check_truncation("truncation", truncation)
@@ -124,11 +126,14 @@ class LanguageModel(keras.layers.Layer):
         readout = self.readout.weights_with(by_segment(draws.mask))
         return token_loss(targets, feed_forward_over_time(outputs, *readout))[:, None]
 
-    def call(self, tokens, draws, record, encoder, embedding=None, features=None):
+    def call(
+        self, tokens: tf.Tensor, draws: Any, record: Any, encoder: Any,
+        embedding: Any = None, features: tf.Tensor | None = None,
+    ) -> tuple[tf.Tensor, tf.Tensor]:  # fmt: skip
         losses = self.token_losses(tokens, draws, record, encoder, embedding, features)
         return segment_loss(losses, draws.segments.lengths), draws.segments.lengths
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "truncation": self.truncation,

@@ -1,5 +1,7 @@
 """Prediction of the future: the auxiliary loss of p-LSTM (section 3.2)."""
 
+from typing import Any, Self
+
 import keras
 import tensorflow as tf
 
@@ -49,10 +51,11 @@ class Prediction(AuxiliaryLoss):
     """
 
     def __init__(
-        self, cells=None, num_anchors=1, segment_length=600, truncation=300, hidden_units=256,
-        drop_rate=0.5, structure="stacked", decoder_truncation=None, drop_per="example",
-        name="prediction", **kwargs,
-    ):  # fmt: skip
+        self, cells: list | None = None, num_anchors: int = 1, segment_length: int = 600,
+        truncation: int | None = 300, hidden_units: int | None = 256, drop_rate: float = 0.5,
+        structure: str = "stacked", decoder_truncation: int | None = None,
+        drop_per: str = "example", name: str = "prediction", **kwargs: Any,
+    ) -> None:  # fmt: skip
         check_choice("structure", structure, STRUCTURES)
         super().__init__(
             num_anchors, segment_length, "future", False, truncation, decoder_truncation,
@@ -94,7 +97,7 @@ class Prediction(AuxiliaryLoss):
         outputs = encoder.scan(inputs, record, lengths, self.truncation, "outputs")
         return self.decoder.read(outputs, mask)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         decoder = self.decoder.get_config()
         names = ("cells", "hidden_units", "drop_rate", "drop_per")
         return {
@@ -104,5 +107,5 @@ class Prediction(AuxiliaryLoss):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         return cls(**revive(config, "cells"))

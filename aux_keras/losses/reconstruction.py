@@ -1,5 +1,7 @@
 """Reconstruction of the past: the auxiliary loss of r-LSTM (section 3.1)."""
 
+from typing import Any, Self
+
 import keras
 import tensorflow as tf
 
@@ -48,11 +50,12 @@ class Reconstruction(AuxiliaryLoss):
     """
 
     def __init__(
-        self, cells=None, num_anchors=1, segment_length=600, truncation=300, hidden_units=256,
-        drop_rate=0.5, placement="immediate", reverse=True, decoder_truncation=None,
-        drop_per="example", feedback="sample", feedback_gradient=False, name="reconstruction",
-        **kwargs,
-    ):  # fmt: skip
+        self, cells: list | None = None, num_anchors: int = 1, segment_length: int = 600,
+        truncation: int | None = 300, hidden_units: int | None = 256, drop_rate: float = 0.5,
+        placement: str = "immediate", reverse: bool = True, decoder_truncation: int | None = None,
+        drop_per: str = "example", feedback: str = "sample", feedback_gradient: bool = False,
+        name: str = "reconstruction", **kwargs: Any,
+    ) -> None:  # fmt: skip
         check_choice("placement", placement, PLACEMENTS)
         super().__init__(
             num_anchors, segment_length, placement, reverse, truncation, decoder_truncation,
@@ -122,7 +125,7 @@ class Reconstruction(AuxiliaryLoss):
             predicted = tf.reverse(predicted, [1])
         return tf.reshape(predicted, [*anchors.shape, length, *predicted.shape[2:]])
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         decoder = self.decoder.get_config()
         names = ("cells", "hidden_units", "drop_rate", "drop_per", "feedback", "feedback_gradient")
         return {
@@ -133,5 +136,5 @@ class Reconstruction(AuxiliaryLoss):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         return cls(**revive(config, "cells"))

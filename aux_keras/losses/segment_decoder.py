@@ -1,5 +1,8 @@
 """The decoder of sections 3.1 and 4.1, with scheduled sampling (section 3.3)."""
 
+from collections.abc import Sequence
+from typing import Any, Self
+
 import keras
 import tensorflow as tf
 
@@ -93,9 +96,10 @@ class SegmentDecoder(keras.layers.Layer):
     """
 
     def __init__(
-        self, cells, hidden_units, drop_rate, truncation, drop_per="example",
-        feedback="sample", feedback_gradient=False, **kwargs,
-    ):  # fmt: skip
+        self, cells: list | None, hidden_units: int | None, drop_rate: float,
+        truncation: int | None, drop_per: str = "example", feedback: str | None = "sample",
+        feedback_gradient: bool = False, **kwargs: Any,
+    ) -> None:  # fmt: skip
         super().__init__(autocast=False, **kwargs)  # half precision would round `uniform`
         a_list = isinstance(cells, (list, tuple))
         if cells is not None and not (a_list and cells and all(map(is_cell, cells))):
@@ -111,7 +115,7 @@ class SegmentDecoder(keras.layers.Layer):
         self.truncation = check_truncation("truncation", truncation)
         self.feedback = feedback
         self.feedback_gradient = feedback_gradient
-        self.projections = []
+        self.projections: list[keras.layers.Dense] = []
 
     def copy_cells(self, cell, layers):
         """Makes new cells like another one, without its dropout, unless there are cells."""
@@ -156,9 +160,10 @@ class SegmentDecoder(keras.layers.Layer):
                 layer.build((None, units))
 
     def call(
-        self, segments, states, feed=None, uniform=None, drop_mask=None, embedding=None,
-        feedback=None,
-    ):  # fmt: skip
+        self, segments: tf.Tensor, states: Sequence[tf.Tensor], feed: tf.Tensor | None = None,
+        uniform: tf.Tensor | None = None, drop_mask: tf.Tensor | None = None,
+        embedding: keras.layers.Layer | None = None, feedback: str | None = None,
+    ) -> tf.Tensor:  # fmt: skip
         segments = tf.convert_to_tensor(segments)
         characters = not segments.dtype.is_floating
         tokens = recurrence.time_major(segments, self.compute_dtype)[:-1]
@@ -252,7 +257,7 @@ class SegmentDecoder(keras.layers.Layer):
         loop = tf.while_loop(lambda t, *_: t < steps, body, loop, maximum_iterations=steps)
         return tf.transpose(loop[3].stack(), (1, 0, 2))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "cells": keras.saving.serialize_keras_object(self.cells),
@@ -265,5 +270,5 @@ class SegmentDecoder(keras.layers.Layer):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         return cls(**revive(config, "cells"))

@@ -1,5 +1,7 @@
 """Sequence-autoencoder pretraining of the main RNN: SA-LSTM (Dai & Le 2015)."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -32,9 +34,9 @@ class SequenceAutoencoder(LanguageModel):
     """
 
     def __init__(
-        self, truncation=100, hidden_units=256, drop_rate=0.5, drop_per="example",
-        name="sequence_autoencoder", **kwargs,
-    ):  # fmt: skip
+        self, truncation: int | None = 100, hidden_units: int | None = 256, drop_rate: float = 0.5,
+        drop_per: str = "example", name: str = "sequence_autoencoder", **kwargs: Any,
+    ) -> None:  # fmt: skip
         super().__init__(truncation, hidden_units, drop_rate, drop_per, name=name, **kwargs)
 
     def segments(self, lengths):

@@ -1,5 +1,8 @@
 """The model of the paper: a truncated RNN, a classifier, and any auxiliary losses."""
 
+from collections.abc import Sequence
+from typing import Any, Self
+
 import keras
 
 from aux_keras.arguments import check_truncation, revive
@@ -59,9 +62,11 @@ class AuxiliaryClassifier(SequenceClassifier):
     """
 
     def __init__(
-        self, classes, rnn, supervised_truncation, classifier_units, drop_rate, embedding=None,
-        auxiliary=(), auxiliary_weight=1.0, sampling_decay_steps=None, dtype=None, **kwargs,
-    ):  # fmt: skip
+        self, classes: int, rnn: keras.layers.Layer, supervised_truncation: int | None,
+        classifier_units: int | None, drop_rate: float, embedding: keras.layers.Layer | None = None,
+        auxiliary: Sequence = (), auxiliary_weight: float = 1.0,
+        sampling_decay_steps: int | None = None, dtype: Any = None, **kwargs: Any,
+    ) -> None:  # fmt: skip
         check_truncation("supervised_truncation", supervised_truncation)
         for name in ("return_sequences", "return_state"):
             if getattr(rnn, name, False):
@@ -77,7 +82,7 @@ class AuxiliaryClassifier(SequenceClassifier):
             dtype=dtype, **kwargs,
         )  # fmt: skip
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         encoder = self.encoder.get_config()
         return {
             **super().get_config(),
@@ -87,5 +92,5 @@ class AuxiliaryClassifier(SequenceClassifier):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         return cls(**revive(config, "rnn", "embedding", "auxiliary"))

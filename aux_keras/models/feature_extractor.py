@@ -6,8 +6,9 @@ from aux_keras.models.auxiliary_classifier import AuxiliaryClassifier
 
 
 def feature_extractor(
-    classifier, trainable=False, return_sequences=False, mask_zero=True, name="encoder"
-):
+    classifier: AuxiliaryClassifier, trainable: bool = False, return_sequences: bool = False,
+    mask_zero: bool = True, name: str = "encoder",
+) -> keras.Model:  # fmt: skip
     """A copy of a classifier's RNN, made of stock Keras layers, for other models.
 
     The embedding becomes a `keras.layers.Dense` or, for characters, a

@@ -1,11 +1,13 @@
 """The memory profile: what an RNN remembers, by distance from the anchor."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from aux_keras.models import input_checks, loss_runs
+from aux_keras.models.auxiliary_model import AuxiliaryModel
 from aux_keras.models.memory_gap import MemoryGap, gaps_of
 
 
@@ -53,7 +55,7 @@ class MemoryProfile:
         return axes
 
 
-def memory_profile(model, inputs, loss=None):
+def memory_profile(model: AuxiliaryModel, inputs: Any, loss: str | None = None) -> MemoryProfile:
     """What the main RNN of a model remembers, measured by one of its auxiliary losses.
 
     Decoders start from the state of their own sequence, and from that of the sequence before it
@@ -109,6 +111,6 @@ def memory_profile(model, inputs, loss=None):
     distances, own, other = (np.concatenate(parts) for parts in zip(*tokens))
     distances = distances.astype(int)
     found, index, counts = np.unique(distances, return_inverse=True, return_counts=True)
-    means = (np.bincount(index, losses) / counts for losses in (own, other))
+    own, other = (np.bincount(index, losses) / counts for losses in (own, other))
     result = {name: float(value) for name, value in gap.result().items()}
-    return MemoryProfile(task.name, found, *means, counts, result["gap"], result["gap_error"])
+    return MemoryProfile(task.name, found, own, other, counts, result["gap"], result["gap_error"])

@@ -1,5 +1,7 @@
 """The paper's baselines without recurrence: Transformer and T-DMCA (section 4.2)."""
 
+from typing import Any, Self
+
 import keras
 
 from aux_keras.arguments import revive
@@ -36,15 +38,16 @@ class TransformerClassifier(SequenceClassifier):
     """
 
     def __init__(
-        self, classes, embedding, blocks, classifier_units, drop_rate, input_drop_rate, dtype=None,
-        **kwargs,
-    ):  # fmt: skip
+        self, classes: int, embedding: keras.layers.Layer, blocks: list,
+        classifier_units: int | None, drop_rate: float, input_drop_rate: float,
+        dtype: Any = None, **kwargs: Any,
+    ) -> None:  # fmt: skip
         encoder = TransformerEncoder(
             embedding, blocks, input_drop_rate, dtype=dtype, name="encoder"
         )
         super().__init__(classes, encoder, classifier_units, drop_rate, dtype=dtype, **kwargs)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         encoder = self.encoder.get_config()
         config = super().get_config()
         for name in ("auxiliary", "auxiliary_weight", "sampling_decay_steps",
@@ -58,5 +61,5 @@ class TransformerClassifier(SequenceClassifier):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         return cls(**revive(config, "embedding", "blocks"))

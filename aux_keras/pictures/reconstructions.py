@@ -1,10 +1,13 @@
 """Reconstructions as pictures: what a decoder says of the past, beside the truth."""
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from aux_keras.models import reconstruct
+from aux_keras.models.auxiliary_model import AuxiliaryModel
 
 LAST_READ = 140  # characters in a line of a picture
 UNREAD = 0.85  # grey of what the RNN has not read, or what no segment covers
@@ -115,9 +118,10 @@ def in_words(characters, alphabet):
 
 
 def reconstructions(
-    model, inputs, anchors=None, loss=None, length=None, image_shape=None, order=None,
-    alphabet=None,
-):  # fmt: skip
+    model: AuxiliaryModel, inputs: Any, anchors: Any = None, loss: str | None = None,
+    length: int | None = None, image_shape: Sequence[int] | None = None, order: Any = None,
+    alphabet: str | None = None,
+) -> Reconstructions:  # fmt: skip
     """What a decoder reconstructs of some sequences, ready to be drawn.
 
     Args:
