@@ -69,8 +69,8 @@ def test_one_step_moves_every_trainable_weight(cell):
 
 def test_fit_on_arrays_logs_consistent_losses():
     built = model("rp", auxiliary_weight=0.5)
-    x, y = arrays()
-    history = built.fit(x, y, batch_size=4, epochs=2, validation_data=(x, y), verbose=0).history
+    x, y = arrays(20)
+    history = built.fit(x, y, batch_size=10, epochs=2, validation_data=(x, y), verbose=0).history
     names = ["loss", "supervised_loss", "auxiliary_loss", "reconstruction_loss",
              "prediction_loss", "accuracy"]  # fmt: skip
     assert set(history) == {*names, *(f"val_{name}" for name in names)}
@@ -78,7 +78,7 @@ def test_fit_on_arrays_logs_consistent_losses():
         loss, supervised, auxiliary, r, p, _ = (history[prefix + name] for name in names)
         np.testing.assert_allclose(auxiliary, np.add(r, p), rtol=1e-5)
         np.testing.assert_allclose(loss, np.add(supervised, np.multiply(0.5, auxiliary)), rtol=1e-5)
-    assert int(built.training_step) == 6
+    assert int(built.training_step) == 4
 
 
 def test_plain_lstm_logs_no_auxiliary_loss():
@@ -88,12 +88,12 @@ def test_plain_lstm_logs_no_auxiliary_loss():
 
 
 def test_arrays_and_datasets_train_alike():
-    x, y = arrays()
+    x, y = arrays(20)
     results = []
-    for data in ((x, y), (tf.data.Dataset.from_tensor_slices((x, y)).batch(5),)):
+    for data in ((x, y), (tf.data.Dataset.from_tensor_slices((x, y)).batch(10),)):
         keras.utils.set_random_seed(1)
         built = model("r")
-        built.fit(*data, batch_size=None if len(data) == 1 else 5, shuffle=False, verbose=0)
+        built.fit(*data, batch_size=None if len(data) == 1 else 10, shuffle=False, verbose=0)
         results.append(values(built))
     for one, other in zip(*results):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
@@ -158,31 +158,31 @@ def test_lengths_hide_what_lies_behind_them():
 def test_pretraining_leaves_the_classifier_alone_and_needs_no_labels():
     built = model("rp", compiled=False)
     built.compile(keras.optimizers.RMSprop(), "sparse_categorical_crossentropy")
-    x, y = arrays()
+    x, y = arrays(20)
     built.build(x.shape)
     classifier = [*built.hidden.weights, *built.readout.weights]
     before = [w.numpy() for w in classifier]
     encoder = built.encoder.cell.kernel.numpy()
     optimizer = built.optimizer
-    history = built.pretrain(x, epochs=2, batch_size=5, verbose=0, validation_data=(x,)).history
+    history = built.pretrain(x, epochs=2, batch_size=10, verbose=0, validation_data=(x,)).history
     names = {"loss", "auxiliary_loss", "reconstruction_loss", "prediction_loss"}
     assert set(history) == names | {f"val_{name}" for name in names}
     for weight, old in zip(classifier, before):
         np.testing.assert_array_equal(weight, old)
     assert np.any(built.encoder.cell.kernel.numpy() != encoder)
     assert built.optimizer is optimizer and int(optimizer.iterations) == 0
-    built.fit(x, y, batch_size=5, verbose=0)
+    built.fit(x, y, batch_size=10, verbose=0)
     assert int(built.training_step) == 6  # one clock over both phases
     assert int(optimizer.iterations) == 2
 
 
 def test_pretraining_a_dataset_with_labels_ignores_them():
-    x, y = arrays()
+    x, y = arrays(20)
     results = []
     for data in (tf.data.Dataset.from_tensor_slices((x, y)), tf.data.Dataset.from_tensor_slices(x)):
         keras.utils.set_random_seed(1)
         built = model("r")
-        built.pretrain(data.batch(5), verbose=0, shuffle=False)
+        built.pretrain(data.batch(10), verbose=0, shuffle=False)
         results.append(values(built))
     for one, other in zip(*results):
         np.testing.assert_array_equal(one, other)
@@ -207,7 +207,7 @@ def test_same_seed_same_run_and_other_seed_other_run():
     def train(seed):
         keras.utils.set_random_seed(1)
         built = model("rp", seed=seed)
-        built.fit(*arrays(), batch_size=5, epochs=2, shuffle=False, verbose=0)
+        built.fit(*arrays(20), batch_size=10, epochs=2, shuffle=False, verbose=0)
         return values(built)
 
     first, again, other = train(0), train(0), train(1)
@@ -217,15 +217,15 @@ def test_same_seed_same_run_and_other_seed_other_run():
 
 def test_saved_and_loaded_in_the_middle_goes_on_as_unbroken(tmp_path):
     """`.keras` holds weights, optimizer and clock: losses after loading are equal."""
-    x, y = arrays()
+    x, y = arrays(20)
     built = model("rp")
-    built.fit(x, y, batch_size=5, shuffle=False, verbose=0)
+    built.fit(x, y, batch_size=10, shuffle=False, verbose=0)
     built.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     assert int(loaded.training_step) == 2
     np.testing.assert_array_equal(loaded.predict(x, verbose=0), built.predict(x, verbose=0))
     histories = [
-        m.fit(x, y, batch_size=5, shuffle=False, verbose=0).history for m in (built, loaded)
+        m.fit(x, y, batch_size=10, shuffle=False, verbose=0).history for m in (built, loaded)
     ]
     assert histories[0] == histories[1]
     assert set(loaded.get_config()) == set(built.get_config())
@@ -332,7 +332,7 @@ def test_bad_data_is_named(spoil, message, call, as_dataset):
     inputs, built = {"tokens": x, "lengths": lengths}, model("r")
     data = (inputs, y) if call in ("fit", "evaluate") else (inputs,)
     if as_dataset:
-        data = (tf.data.Dataset.from_tensor_slices(data if len(data) > 1 else data[0]).batch(5),)
+        data = (tf.data.Dataset.from_tensor_slices(data if len(data) > 1 else data[0]).batch(10),)
     options = {"shuffle": False} if call in ("fit", "pretrain") else {}
     with pytest.raises((ValueError, tf.errors.InvalidArgumentError), match=message):
         getattr(built, call)(*data, verbose=0, **options)

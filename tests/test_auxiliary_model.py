@@ -89,7 +89,7 @@ def test_a_wrapped_model_trains_and_stays_what_it_was(name, tmp_path):
     np.testing.assert_array_equal(built.predict(x, verbose=0), model.predict(x, verbose=0))
     before = [w.numpy() for w in built.trainable_weights]
     built.pretrain(x, epochs=1, verbose=0)
-    history = built.fit(x, y, validation_data=(x, y), epochs=2, batch_size=5, verbose=0).history
+    history = built.fit(x, y, validation_data=(x, y), epochs=2, verbose=0).history
     assert {"loss", "supervised_loss", "auxiliary_loss", "reconstruction_loss", "prediction_loss",
             "accuracy", "val_accuracy", "val_auxiliary_loss"} <= set(history)  # fmt: skip
     assert np.all(np.isfinite([v for values in history.values() for v in values]))

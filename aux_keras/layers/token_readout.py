@@ -9,20 +9,25 @@ from aux_keras.layers.drop_connect import DropConnectDense, dense, drop_connect
 
 
 def feed_forward(outputs, hidden_kernel, hidden_bias, kernel, bias):
-    """The two-layer FFN of section 4.1, `relu(h V + v) W + w`, or `h W + w` without V.
+    """The two-layer FFN of section 4.1, `relu(h V + v) W + w`; without V or W one layer alone.
 
     Args:
         outputs: `(rows, units)` or `(rows, time, units)`, h.
         hidden_kernel, hidden_bias: `(units, hidden)` and `(hidden,)`, V and v, or both None.
-        kernel: `(hidden, features)`, or `(rows, hidden, features)` with DropConnect, W.
-        bias: `(features,)`, w.
+        kernel: `(hidden, features)`, or `(rows, hidden, features)` with DropConnect, W; or None.
+        bias: `(features,)`, w, or None.
 
     Returns:
         `(rows, features)` or `(rows, time, features)`.
     """
     if hidden_kernel is not None:
         outputs = tf.nn.relu(dense(outputs, hidden_kernel, hidden_bias))
-    return drop_connect(outputs, kernel, bias)
+    return outputs if kernel is None else drop_connect(outputs, kernel, bias)
+
+
+def without_last(weights):
+    """Arguments of `feed_forward` after the first, for what its last layer would read."""
+    return *weights[:2], None, None
 
 
 @tf.function(jit_compile=True, autograph=False)

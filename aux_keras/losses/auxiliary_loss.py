@@ -14,6 +14,7 @@ from aux_keras.losses.anchor_sampler import (
     predicted_positions,
 )
 from aux_keras.losses.objective import segment_loss, token_loss
+from aux_keras.losses.sampled_softmax import draw_candidates, sampled_token_loss
 from aux_keras.scan.rows import merge_anchors
 
 
@@ -23,18 +24,35 @@ class Draws(NamedTuple):
     `segments`: where the segments are. `feed`: `(batch, anchors, l)` bool, whether the
     decoder is fed the true token. `uniform`: `(batch, anchors, l)` in [0, 1), what fed-back
     characters are drawn by. `mask`: DropConnect masks `(batch, anchors, hidden, features)`.
-    The last three are `(batch, anchors, 0)` where they are not needed.
+    `candidates`: `(batch, anchors, num_sampled)` int32, see `sampled_softmax`.
+    The last four are `(batch, anchors, 0)` where they are not needed.
     """
 
     segments: Segments
     feed: tf.Tensor
     uniform: tf.Tensor
     mask: tf.Tensor
+    candidates: tf.Tensor
 
 
 def by_segment(draw):
     """A field of `Draws` with a row for each segment, or None where it is not needed."""
     return None if draw.shape[-1] == 0 else merge_anchors(draw)
+
+
+def candidates(readout, key, rows, anchors, num_sampled):
+    """The field of `Draws`; `(rows, anchors, 0)` where `num_sampled` is None."""
+    if num_sampled is None:
+        return tf.zeros((rows, anchors, 0), tf.int32)
+    uniform = randomness.uniform(randomness.fold_in(key, 4), (rows, anchors, num_sampled))
+    return draw_candidates(uniform, readout.features)
+
+
+def readout_loss(readout, targets, predicted, mask, words):
+    """TokenLoss of predictions or, with drawn words, of the outputs of the hidden layer."""
+    if words is None:
+        return token_loss(targets, predicted)
+    return sampled_token_loss(targets, predicted, *readout.weights_with(mask)[2:], words)
 
 
 class AuxiliaryLoss(keras.layers.Layer):
@@ -60,12 +78,14 @@ class AuxiliaryLoss(keras.layers.Layer):
 
     def __init__(
         self, num_anchors: int, segment_length: int, placement: str, reverse: bool,
-        truncation: int | None, decoder_truncation: int | None = None, **kwargs: Any,
+        truncation: int | None, decoder_truncation: int | None = None,
+        num_sampled: int | None = None, **kwargs: Any,
     ) -> None:  # fmt: skip
         # Targets stay as they are: half precision would round what is to be predicted.
         super().__init__(autocast=False, **kwargs)
         self.truncation = check_truncation("truncation", truncation)
         self.decoder_truncation = check_truncation("decoder_truncation", decoder_truncation)
+        self.num_sampled = num_sampled
         self.reverse = reverse
         self.characters = False  # until it is built for them
         self.num_anchors = num_anchors
@@ -108,7 +128,8 @@ class AuxiliaryLoss(keras.layers.Layer):
         if training:
             mask = self.readout.draw_mask(rows * n, randomness.fold_in(key, 2))
             mask = tf.reshape(mask, (rows, n, *mask.shape[1:]))
-        return Draws(segments, feed, uniform, mask)
+        sampled = self.num_sampled if training else None
+        return Draws(segments, feed, uniform, mask, candidates(self.readout, key, rows, n, sampled))
 
     def draw_recall(self, lengths, key, growth):
         """Draws by which the loss is asked what the main RNN remembers: free-running."""
@@ -129,9 +150,11 @@ class AuxiliaryLoss(keras.layers.Layer):
             for s in (tokens, tokens if features is None else features)
         )
         record = tuple(map(merge_anchors, record))
-        drawn = map(by_segment, (draws.feed, draws.uniform, draws.mask))
-        predicted = self.predict(slices, read, record, encoder, embedding, *drawn)
-        losses = token_loss(slices[:, 1:], predicted)
+        feed, uniform, mask, words = map(by_segment, draws[1:])
+        predicted = self.predict(
+            slices, read, record, encoder, embedding, feed, uniform, mask, words is not None
+        )
+        losses = readout_loss(self.readout, slices[:, 1:], predicted, mask, words)
         return tf.reshape(losses, (-1, self.num_anchors, self.segment_length))
 
     def call(
@@ -148,4 +171,5 @@ class AuxiliaryLoss(keras.layers.Layer):
             "segment_length": self.segment_length,
             "truncation": self.truncation,
             "decoder_truncation": self.decoder_truncation,
+            "num_sampled": self.num_sampled,
         }

@@ -7,10 +7,11 @@ import tensorflow as tf
 
 from aux_keras import randomness
 from aux_keras.arguments import check_truncation, output_size
-from aux_keras.layers.token_readout import TokenReadout, feed_forward_over_time
+from aux_keras.layers.token_readout import TokenReadout, feed_forward_over_time, without_last
 from aux_keras.losses.anchor_sampler import Segments, predicted_positions
-from aux_keras.losses.auxiliary_loss import Draws, by_segment
-from aux_keras.losses.objective import segment_loss, token_loss
+from aux_keras.losses.auxiliary_loss import Draws, by_segment, candidates, readout_loss
+from aux_keras.losses.objective import segment_loss
+from aux_keras.losses.sampled_softmax import check_characters, check_sampled
 
 
 @keras.saving.register_keras_serializable("aux_keras")
@@ -24,6 +25,7 @@ class LanguageModel(keras.layers.Layer):
     Args:
         truncation: int steps of back-propagation; None for no cut, 0 for none at all.
         hidden_units, drop_rate, drop_per: of the readout, see `TokenReadout`.
+        num_sampled: see `Reconstruction`.
 
     Call arguments, Returns: see `AuxiliaryLoss`; there is one anchor.
 
@@ -40,7 +42,8 @@ class LanguageModel(keras.layers.Layer):
 
     def __init__(
         self, truncation: int | None = 100, hidden_units: int | None = 256, drop_rate: float = 0.5,
-        drop_per: str = "example", name: str = "language_model", **kwargs: Any,
+        drop_per: str = "example", num_sampled: int | None = None, name: str = "language_model",
+        **kwargs: Any,
     ) -> None:  # fmt: skip
         # Targets stay as they are: half precision would round what is to be predicted.
         super().__init__(autocast=False, name=name, **kwargs)
@@ -48,10 +51,12 @@ class LanguageModel(keras.layers.Layer):
         self.hidden_units = hidden_units
         self.drop_rate = drop_rate
         self.drop_per = drop_per
+        self.num_sampled = check_sampled(num_sampled, drop_rate)
 
     def build_loss(self, features, cell, token_units, characters=False):
         """Builds the readout, see `Reconstruction`."""
-        del token_units, characters
+        del token_units
+        check_characters(characters, self.num_sampled)
         self.readout = TokenReadout(
             features, self.hidden_units, self.drop_rate, self.drop_per,
             dtype=self.dtype_policy, name="readout",
@@ -60,13 +65,14 @@ class LanguageModel(keras.layers.Layer):
         self.built = True
 
     def draw(self, lengths, key, feed_probability, training, growth=1.0):
-        """See `AuxiliaryLoss.draw`; only DropConnect masks are random."""
+        """See `AuxiliaryLoss.draw`; only DropConnect masks and candidates are random."""
         del feed_probability, growth
         rows, none = tf.shape(lengths)[0], tf.zeros((tf.shape(lengths)[0], 1, 0))
         mask = none
         if training:
             mask = self.readout.draw_mask(rows, randomness.fold_in(key, 2))[:, None]
-        return Draws(self.segments(lengths[:, None]), tf.cast(none, tf.bool), none, mask)
+        words = candidates(self.readout, key, rows, 1, self.num_sampled if training else None)
+        return Draws(self.segments(lengths[:, None]), tf.cast(none, tf.bool), none, mask, words)
 
     def segments(self, lengths):
         """What is predicted of sequences of the given lengths, `(batch, 1)`."""
@@ -123,8 +129,12 @@ class LanguageModel(keras.layers.Layer):
             start = tuple(state[:, 0] for state in record)
         outputs = encoder.scan(inputs, start, lengths, self.truncation, "outputs")
         outputs = outputs[: tf.shape(targets)[1]]  # without the steps that `inputs` may have added
-        readout = self.readout.weights_with(by_segment(draws.mask))
-        return token_loss(targets, feed_forward_over_time(outputs, *readout))[:, None]
+        mask, words = map(by_segment, draws[3:])
+        readout = self.readout.weights_with(mask)
+        if words is not None:
+            readout = without_last(readout)
+        predicted = feed_forward_over_time(outputs, *readout)
+        return readout_loss(self.readout, targets, predicted, mask, words)[:, None]
 
     def call(
         self, tokens: tf.Tensor, draws: Any, record: Any, encoder: Any,
@@ -140,4 +150,5 @@ class LanguageModel(keras.layers.Layer):
             "hidden_units": self.hidden_units,
             "drop_rate": self.drop_rate,
             "drop_per": self.drop_per,
+            "num_sampled": self.num_sampled,
         }

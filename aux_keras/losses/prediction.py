@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from aux_keras.arguments import check_choice, output_size, revive, state_sizes
 from aux_keras.losses.auxiliary_loss import AuxiliaryLoss
+from aux_keras.losses.sampled_softmax import check_characters, check_sampled
 from aux_keras.losses.segment_decoder import SegmentDecoder
 
 STRUCTURES = ("stacked", "decoder")
@@ -36,6 +37,7 @@ class Prediction(AuxiliaryLoss):
         decoder_truncation: int, steps after which the state of `cells` becomes a constant;
             None: never.
         drop_per: `"example"` or `"batch"`, see `DropConnectDense`.
+        num_sampled: see `Reconstruction`.
 
     Call arguments, Returns: see `AuxiliaryLoss`.
 
@@ -54,12 +56,13 @@ class Prediction(AuxiliaryLoss):
         self, cells: list | None = None, num_anchors: int = 1, segment_length: int = 600,
         truncation: int | None = 300, hidden_units: int | None = 256, drop_rate: float = 0.5,
         structure: str = "stacked", decoder_truncation: int | None = None,
-        drop_per: str = "example", name: str = "prediction", **kwargs: Any,
+        drop_per: str = "example", num_sampled: int | None = None, name: str = "prediction",
+        **kwargs: Any,
     ) -> None:  # fmt: skip
         check_choice("structure", structure, STRUCTURES)
         super().__init__(
             num_anchors, segment_length, "future", False, truncation, decoder_truncation,
-            name=name, **kwargs,
+            check_sampled(num_sampled, drop_rate), name=name, **kwargs,
         )  # fmt: skip
         self.structure = structure
         self.decoder = SegmentDecoder(
@@ -69,7 +72,7 @@ class Prediction(AuxiliaryLoss):
 
     def build_loss(self, features, cell, token_units, characters=False):
         """Builds by hand what is not on the inference path, see `Reconstruction`."""
-        self.characters = characters
+        self.characters = check_characters(characters, self.num_sampled)
         self.decoder.copy_cells(cell, layers=1 if self.structure == "stacked" else 2)
         if self.structure == "stacked":
             self.decoder.build((None, None, features), None, (output_size(cell),))
@@ -88,14 +91,16 @@ class Prediction(AuxiliaryLoss):
         anchors = draws.segments.anchors
         return (anchors, 0) if self.structure == "stacked" else (anchors + 1, self.truncation)
 
-    def predict(self, segments, read, record, encoder, embedding, feed, uniform, mask):
+    def predict(self, segments, read, record, encoder, embedding, feed, uniform, mask, hidden):
         if self.structure == "decoder":
             states = encoder.states(record)
-            return self.decoder(segments, states, drop_mask=mask, embedding=embedding)
+            return self.decoder(
+                segments, states, drop_mask=mask, embedding=embedding, hidden=hidden
+            )
         inputs = encoder.inputs(read[:, :-1])
         lengths = tf.fill([tf.shape(segments)[0]], tf.shape(inputs)[0])
         outputs = encoder.scan(inputs, record, lengths, self.truncation, "outputs")
-        return self.decoder.read(outputs, mask)
+        return self.decoder.read(outputs, mask, hidden)
 
     def get_config(self) -> dict[str, Any]:
         decoder = self.decoder.get_config()

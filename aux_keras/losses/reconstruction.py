@@ -8,6 +8,7 @@ import tensorflow as tf
 from aux_keras.arguments import check_choice, revive, state_sizes
 from aux_keras.losses.anchor_sampler import PLACEMENTS, Segments, gather_segments
 from aux_keras.losses.auxiliary_loss import AuxiliaryLoss
+from aux_keras.losses.sampled_softmax import check_characters, check_sampled
 from aux_keras.losses.segment_decoder import SegmentDecoder
 from aux_keras.scan.rows import merge_anchors
 
@@ -35,6 +36,9 @@ class Reconstruction(AuxiliaryLoss):
             None: never, so that every token of the segment trains the main RNN.
         drop_per: `"example"` or `"batch"`, see `DropConnectDense`.
         feedback, feedback_gradient: see `SegmentDecoder`.
+        num_sampled: int, for large vocabularies: how many words beside the true one each segment is
+            compared with in training (see `sampled_softmax`; numbered by falling frequency); None
+            for all. Evaluations are exact.
 
     Call arguments, Returns: see `AuxiliaryLoss`.
 
@@ -54,12 +58,13 @@ class Reconstruction(AuxiliaryLoss):
         truncation: int | None = 300, hidden_units: int | None = 256, drop_rate: float = 0.5,
         placement: str = "immediate", reverse: bool = True, decoder_truncation: int | None = None,
         drop_per: str = "example", feedback: str = "sample", feedback_gradient: bool = False,
+        num_sampled: int | None = None,
         name: str = "reconstruction", **kwargs: Any,
     ) -> None:  # fmt: skip
         check_choice("placement", placement, PLACEMENTS)
         super().__init__(
             num_anchors, segment_length, placement, reverse, truncation, decoder_truncation,
-            name=name, **kwargs,
+            check_sampled(num_sampled, drop_rate), name=name, **kwargs,
         )  # fmt: skip
         self.decoder = SegmentDecoder(
             cells, hidden_units, drop_rate, decoder_truncation, drop_per, feedback,
@@ -75,7 +80,7 @@ class Reconstruction(AuxiliaryLoss):
             token_units: int, width of an embedded token.
             characters: bool, whether tokens are characters.
         """
-        self.characters = characters
+        self.characters = check_characters(characters, self.num_sampled)
         self.decoder.copy_cells(cell, layers=2)
         shapes = [(None, width) for width in state_sizes(cell)]
         self.decoder.build((None, None, features), shapes, token_units and (token_units,))
@@ -93,11 +98,12 @@ class Reconstruction(AuxiliaryLoss):
         """`(counts, truncation)` of the state wanted: it has read the anchor's token."""
         return draws.segments.anchors + 1, self.truncation
 
-    def predict(self, segments, read, record, encoder, embedding, feed, uniform, mask):
+    def predict(self, segments, read, record, encoder, embedding, feed, uniform, mask, hidden):
         states = encoder.states(record)
         return self.decoder(
-            segments, states, feed=feed, uniform=uniform, drop_mask=mask, embedding=embedding
-        )
+            segments, states, feed=feed, uniform=uniform, drop_mask=mask, embedding=embedding,
+            hidden=hidden,
+        )  # fmt: skip
 
     def reconstruct(self, tokens, anchors, length, record, encoder, embedding):
         """The `length` tokens up to each anchor as the decoder says them, free-running.

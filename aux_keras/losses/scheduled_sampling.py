@@ -1,5 +1,7 @@
 """Scheduled sampling (section 3.3): what a decoder is fed."""
 
+import math
+
 import tensorflow as tf
 
 FEEDBACKS = ("sample", "argmax")
@@ -41,13 +43,31 @@ def draw_character(logits, uniform):
     Returns:
         `(rows,)` int32.
     """
-    probability = tf.nn.softmax(tf.cast(logits, tf.float32))
-    vocabulary_size = logits.shape[-1]
-    cumulative = probability @ tf.linalg.band_part(
-        tf.ones((vocabulary_size, vocabulary_size)), 0, -1
-    )
+    cumulative = cumulative_sum(tf.nn.softmax(tf.cast(logits, tf.float32)))
     below = cumulative <= uniform[:, None] * cumulative[:, -1:]
-    return tf.minimum(tf.reduce_sum(tf.cast(below, tf.int32), -1), vocabulary_size - 1)
+    return tf.minimum(tf.reduce_sum(tf.cast(below, tf.int32), -1), logits.shape[-1] - 1)
+
+
+def cumulative_sum(values):
+    """Sums of the values up to each, `(rows, classes)`, by products with triangles of ones.
+
+    `tf.cumsum` is many times slower where XLA compiles it for a CPU. A large vocabulary is summed
+    by blocks, so that the triangles stay small.
+    """
+    classes = values.shape[-1]
+    size = classes if classes <= 256 else math.isqrt(classes - 1) + 1
+    count = -(-classes // size)
+    blocks = tf.pad(values, ((0, 0), (0, count * size - classes)))
+    blocks = tf.reshape(blocks, (-1, count, size)) @ triangle(size)
+    if count > 1:
+        later = triangle(count) - tf.eye(count)
+        blocks += (blocks[..., -1] @ later)[..., None]
+    return tf.reshape(blocks, (-1, count * size))[:, :classes]
+
+
+def triangle(size):
+    """Ones on and above the diagonal."""
+    return tf.linalg.band_part(tf.ones((size, size)), 0, -1)
 
 
 def own_token(prediction, uniform, feedback):

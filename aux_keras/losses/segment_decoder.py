@@ -14,18 +14,24 @@ from aux_keras.arguments import (
     revive,
     state_sizes,
 )
-from aux_keras.layers.token_readout import TokenReadout, feed_forward, feed_forward_over_time
+from aux_keras.layers.token_readout import (
+    TokenReadout,
+    feed_forward,
+    feed_forward_over_time,
+    without_last,
+)
 from aux_keras.losses.scheduled_sampling import FEEDBACKS, choose, own_token
 from aux_keras.scan import lstm, recurrence
 from aux_keras.scan.lstm_gradient import lstm_scan
 
 
 @tf.function(jit_compile=True, autograph=False)
-def sample_lstm_decoder(kernels, readout, tokens, feed, uniform, states, feedback):
+def sample_lstm_decoder(kernels, table, readout, tokens, feed, uniform, states, feedback):
     """Runs a decoder of plain LSTMs forward on its own outputs, where `feed` is False.
 
     Args:
         kernels: one kernel per layer, see `lstm.lstm_step`.
+        table: see `recurrence.LSTMRecurrence`, or None.
         readout: arguments of `feed_forward` after the first.
         tokens: `(time, rows, features)`, the true tokens; or `(time, rows)` characters.
         feed: `(time, rows)` bool, whether to feed the true token.
@@ -41,7 +47,8 @@ def sample_lstm_decoder(kernels, readout, tokens, feed, uniform, states, feedbac
 
     def body(t, own, states, fed, arrays):
         token = choose(feed[t], tokens[t], own)
-        x = lstm.as_features(token, kernels[0], units)
+        embedded = token if table is None else tf.gather(table, token)
+        x = lstm.as_features(embedded, kernels[0], units)
         states, arrays = lstm.stack_step(kernels, t, x, states, arrays)
         prediction = feed_forward(states[-1][0], *readout)
         own = own_token(prediction, uniform if uniform is None else uniform[t], feedback)
@@ -86,6 +93,7 @@ class SegmentDecoder(keras.layers.Layer):
         drop_mask: DropConnect mask of `readout.draw_mask(rows, key)`, or None.
         embedding: `TokenEmbedding` through which tokens are read, or None.
         feedback: as the argument of that name, for this call alone.
+        hidden: bool, whether to return what the readout's last layer reads.
 
     Returns:
         `(rows, l, features)`, the predicted tokens; of characters, the logits.
@@ -163,6 +171,7 @@ class SegmentDecoder(keras.layers.Layer):
         self, segments: tf.Tensor, states: Sequence[tf.Tensor], feed: tf.Tensor | None = None,
         uniform: tf.Tensor | None = None, drop_mask: tf.Tensor | None = None,
         embedding: keras.layers.Layer | None = None, feedback: str | None = None,
+        hidden: bool = False,
     ) -> tf.Tensor:  # fmt: skip
         segments = tf.convert_to_tensor(segments)
         characters = not segments.dtype.is_floating
@@ -174,8 +183,9 @@ class SegmentDecoder(keras.layers.Layer):
         records = [stack[0].from_states(states)]
         records += [above.first(tf.shape(tokens)[1]) for above in stack[1:]]
         readout = self.readout.weights_with(drop_mask)
+        last = without_last(readout) if hidden else readout
         if feed is None:
-            return self._predict(stack, records, tokens, readout)
+            return self._predict(stack, records, tokens, last)
         feed = tf.transpose(tf.concat([tf.ones_like(feed[:, :1]), feed[:, 1:]], axis=1))
         feedback = (feedback or self.feedback) if characters else None
         if feedback == "sample" and uniform is None:
@@ -183,29 +193,32 @@ class SegmentDecoder(keras.layers.Layer):
         uniform = uniform if uniform is None else tf.transpose(uniform)
         if self.feedback_gradient or not self._compiled(stack):
             return self._sample_and_predict(
-                stack, records, tokens, feed, uniform, readout, feedback
+                stack, records, tokens, feed, uniform, readout, feedback, hidden
             )
         # A fed-back output is a constant, so the forward run that samples fixes the inputs.
-        stop = ([r.kernel for r in stack], readout, tokens, feed, uniform, records)
+        kernels, table = [r.kernel for r in stack], stack[0].table
+        stop = (kernels, table, readout, tokens, feed, uniform, records)
         tokens, residuals = sample_lstm_decoder(
             *tf.nest.map_structure(lambda t: t if t is None else tf.stop_gradient(t), stop),
             feedback,
         )
-        return self._predict(stack, records, tokens, readout, residuals)
+        return self._predict(stack, records, tokens, last, residuals)
 
-    def read(self, inputs, drop_mask=None):
+    def read(self, inputs, drop_mask=None, hidden=False):
         """Reads inputs from the zero state on and predicts a token at every step.
 
         Args:
             inputs: `(time, rows, units)`, time-major.
-            drop_mask: as in the call.
+            drop_mask, hidden: as in the call.
 
         Returns:
-            `(rows, time, features)`.
+            as the call.
         """
         stack, inputs = self._recurrences(None), tf.cast(inputs, self.compute_dtype)
         records = [cell.first(tf.shape(inputs)[1]) for cell in stack]
-        return self._predict(stack, records, inputs, self.readout.weights_with(drop_mask))
+        readout = self.readout.weights_with(drop_mask)
+        last = without_last(readout) if hidden else readout
+        return self._predict(stack, records, inputs, last)
 
     def _recurrences(self, embedding):
         return [
@@ -221,9 +234,10 @@ class SegmentDecoder(keras.layers.Layer):
         """The inputs are known: the stack runs over all steps, the readout over its outputs."""
         lengths = tf.fill([tf.shape(inputs)[1]], tf.shape(inputs)[0])
         if self._compiled(stack):
+            through = residuals is None or stack[0].table is not None
             outputs = lstm_scan(
-                [r.kernel for r in stack], inputs, records, lengths, self.truncation, "outputs",
-                residuals, through_inputs=residuals is None,
+                [r.kernel for r in stack], stack[0].look_up(inputs), records, lengths,
+                self.truncation, "outputs", residuals, through_inputs=through,
             )  # fmt: skip
         else:
             outputs = inputs
@@ -231,7 +245,7 @@ class SegmentDecoder(keras.layers.Layer):
                 outputs = layer.scan(outputs, record, lengths, self.truncation, "outputs")
         return feed_forward_over_time(outputs, *readout)
 
-    def _sample_and_predict(self, stack, records, tokens, feed, uniform, readout, feedback):
+    def _sample_and_predict(self, stack, records, tokens, feed, uniform, readout, feedback, hidden):
         """Any cells, and gradient through the fed-back output: one differentiated loop."""
         cut, steps = self.truncation, tokens.shape[0] or tf.shape(tokens)[0]
         constant = tf.identity if self.feedback_gradient else tf.stop_gradient
@@ -249,13 +263,16 @@ class SegmentDecoder(keras.layers.Layer):
             if cut == 0:
                 after = tf.nest.map_structure(tf.stop_gradient, after)
             own = own_token(prediction, uniform if uniform is None else uniform[t], feedback)
-            return t + 1, own, after, outputs.write(t, prediction)
+            return t + 1, own, after, outputs.write(t, below if hidden else prediction)
 
-        shape = (tokens.shape[1], self.readout.features)
+        shape = (tokens.shape[1], output_size(self.cells[-1]) if hidden else self.readout.features)
         outputs = tf.TensorArray(self.compute_dtype, steps, element_shape=shape)
         loop = (0, tf.zeros_like(tokens[0]), records, outputs)
         loop = tf.while_loop(lambda t, *_: t < steps, body, loop, maximum_iterations=steps)
-        return tf.transpose(loop[3].stack(), (1, 0, 2))
+        outputs = loop[3].stack()
+        if hidden:
+            return feed_forward_over_time(outputs, *without_last(readout))
+        return tf.transpose(outputs, (1, 0, 2))
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -20,7 +20,7 @@ class SequenceAutoencoder(LanguageModel):
     state is made a constant every `truncation` steps.
 
     Args:
-        truncation, hidden_units, drop_rate, drop_per: see `LanguageModel`.
+        truncation, hidden_units, drop_rate, drop_per, num_sampled: see `LanguageModel`.
 
     Call arguments, Returns: see `AuxiliaryLoss`; there is one anchor, the last token.
 
@@ -35,9 +35,11 @@ class SequenceAutoencoder(LanguageModel):
 
     def __init__(
         self, truncation: int | None = 100, hidden_units: int | None = 256, drop_rate: float = 0.5,
-        drop_per: str = "example", name: str = "sequence_autoencoder", **kwargs: Any,
+        drop_per: str = "example", num_sampled: int | None = None,
+        name: str = "sequence_autoencoder", **kwargs: Any,
     ) -> None:  # fmt: skip
-        super().__init__(truncation, hidden_units, drop_rate, drop_per, name=name, **kwargs)
+        sizes = truncation, hidden_units, drop_rate, drop_per, num_sampled
+        super().__init__(*sizes, name=name, **kwargs)
 
     def segments(self, lengths):
         return Segments(lengths - 1, tf.zeros_like(lengths), lengths)

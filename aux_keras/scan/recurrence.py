@@ -16,6 +16,7 @@ from aux_keras.scan import lstm, lstm_gradient
 from aux_keras.scan.cell_dropout import draw_masks, use_masks
 
 UNROLLED = 8  # steps per turn of the loop in `read`
+ONE_HOT = 512  # largest vocabulary that an LSTM reads as one-hot features
 SIZES = [2**k for k in range(4, 25)]  # time steps to which sequences of unknown length are padded
 
 
@@ -35,15 +36,28 @@ def make_recurrence(cell, embedding, dtype, training=False, key=None):
 
 
 class LSTMRecurrence:
-    """A plain LSTM with the embedding composed into its kernel; the record is (h, c)."""
+    """A plain LSTM; the record is (h, c).
+
+    The embedding is composed into the kernel, but for words of a large vocabulary: these are
+    looked up in `table`.
+    """
 
     def __init__(self, cell, embedding, dtype):
         self.units, self.dtype = cell.units, dtype
         recurrent, kernel = tf.cast(cell.recurrent_kernel, dtype), tf.cast(cell.kernel, dtype)
         bias = tf.zeros(4 * cell.units, dtype) if cell.bias is None else tf.cast(cell.bias, dtype)
-        if embedding is not None:
+        self.table = None
+        if embedding is not None and (embedding.vocabulary_size or 0) > ONE_HOT:
+            self.table = tf.cast(embedding.kernel, dtype)
+        elif embedding is not None:
             kernel, bias = embedding.compose(kernel, bias)
         self.kernel = tf.concat([recurrent, kernel, bias[None]], axis=0)
+
+    def look_up(self, tokens):
+        """Embedded words of a large vocabulary; other tokens as they are."""
+        if self.table is None or tokens.dtype.is_floating:
+            return tokens
+        return tf.gather(self.table, tokens)
 
     def inputs(self, tokens):
         """Tokens, rows first, as the scan reads them, see `time_major`.
@@ -53,10 +67,11 @@ class LSTMRecurrence:
         """
         inputs = time_major(tokens, self.dtype)
         if inputs.shape[0] is not None:
-            return inputs
+            return self.look_up(inputs)
         steps = tf.shape(inputs)[0]
         size = tf.gather(SIZES, tf.searchsorted(SIZES, steps[None]))[0]
-        return tf.pad(inputs, [[0, size - steps], *[[0, 0]] * (inputs.shape.rank - 1)])
+        padding = [[0, size - steps], *[[0, 0]] * (inputs.shape.rank - 1)]
+        return self.look_up(tf.pad(inputs, padding))
 
     def first(self, rows):
         """The record before the first token."""
@@ -71,7 +86,7 @@ class LSTMRecurrence:
 
     def step(self, token, record):
         """The record after one more token, `(rows, features)`, or `(rows,)` characters."""
-        features = lstm.as_features(token, self.kernel, self.units)
+        features = lstm.as_features(self.look_up(token), self.kernel, self.units)
         return lstm.lstm_step(self.kernel, features, *record)[:2]
 
     def scan(self, inputs, record, lengths, cut=None, returns="states"):
