@@ -14,7 +14,10 @@ TIME, CLASSES = 12, 3
 L = keras.layers
 
 
-def model(tasks="r", supervised=4, compiled=True, cell=L.LSTM, seed=0, segment=5, **options):
+def model(
+    tasks="r", supervised=4, compiled=True, cell=L.LSTM, seed=0, segment=5, eagerly=False, **options
+):
+    """A small classifier; `eagerly` saves seconds where nothing is about tracing."""
     cells = {L.LSTM: L.LSTMCell, L.GRU: L.GRUCell}[cell]
     common = dict(num_anchors=2, segment_length=segment, truncation=3, hidden_units=8,
                   drop_rate=0.5)  # fmt: skip
@@ -29,7 +32,8 @@ def model(tasks="r", supervised=4, compiled=True, cell=L.LSTM, seed=0, segment=5
         **options,
     )  # fmt: skip
     if compiled:
-        built.compile(rmsprop(), "sparse_categorical_crossentropy", metrics=["accuracy"])
+        metrics, loss = ["accuracy"], "sparse_categorical_crossentropy"
+        built.compile(rmsprop(), loss, metrics=metrics, run_eagerly=eagerly)
     return built
 
 
@@ -58,7 +62,7 @@ def test_weight_counts_of_the_paper(method, count):
 
 @pytest.mark.parametrize("cell", [L.LSTM, L.GRU])
 def test_one_step_moves_every_trainable_weight(cell):
-    built = model("rp", cell=cell)
+    built = model("rp", cell=cell, eagerly=True)
     x, y = arrays()
     built.build(x.shape)
     before = [w.numpy() for w in built.trainable_weights]
@@ -92,7 +96,7 @@ def test_arrays_and_datasets_train_alike():
     results = []
     for data in ((x, y), (tf.data.Dataset.from_tensor_slices((x, y)).batch(10),)):
         keras.utils.set_random_seed(1)
-        built = model("r")
+        built = model("r", eagerly=True)
         built.fit(*data, batch_size=None if len(data) == 1 else 10, shuffle=False, verbose=0)
         results.append(values(built))
     for one, other in zip(*results):
@@ -122,7 +126,7 @@ def test_evaluation_repeats_its_draws_and_predict_gives_probabilities():
 
 def test_sample_weight_and_class_weight_weigh_the_supervised_loss_only():
     x, y = arrays()
-    built = model("r")
+    built = model("r", eagerly=True)
     unlabelled = built.evaluate(x, y, sample_weight=np.zeros(10), verbose=0, return_dict=True)
     plain = built.evaluate(x, y, verbose=0, return_dict=True)
     assert unlabelled["supervised_loss"] == 0
@@ -136,7 +140,7 @@ def test_sample_weight_and_class_weight_weigh_the_supervised_loss_only():
         "sample": dict(sample_weight=np.array([weights[label] for label in y])),
     }.items():
         keras.utils.set_random_seed(1)
-        built = model("r")
+        built = model("r", eagerly=True)
         built.fit(x, y, shuffle=False, verbose=0, **options)
         trained[name] = values(built)
     for one, other in zip(*trained.values()):
@@ -144,7 +148,7 @@ def test_sample_weight_and_class_weight_weigh_the_supervised_loss_only():
 
 
 def test_lengths_hide_what_lies_behind_them():
-    built = model("rp")
+    built = model("rp", eagerly=True)
     x, y = arrays()
     lengths = np.array([1, 2, 3, 5, 6, 7, 12, 12, 9, 4])
     noise = np.where(np.arange(TIME)[:, None] < lengths[:, None, None], x, 99).astype("f")
@@ -181,7 +185,7 @@ def test_pretraining_a_dataset_with_labels_ignores_them():
     results = []
     for data in (tf.data.Dataset.from_tensor_slices((x, y)), tf.data.Dataset.from_tensor_slices(x)):
         keras.utils.set_random_seed(1)
-        built = model("r")
+        built = model("r", eagerly=True)
         built.pretrain(data.batch(10), verbose=0, shuffle=False)
         results.append(values(built))
     for one, other in zip(*results):
@@ -246,7 +250,7 @@ def test_compiled_and_eager_steps_equal_the_traced_one(options):
 
 def test_half_precision_keeps_its_scale_of_the_loss():
     """Over several calls of `pretrain` with one optimizer, and in `fit` around them."""
-    built = model("r", dtype="mixed_float16")
+    built = model("r", dtype="mixed_float16", eagerly=True)
     given = built.optimizer
     for phase in (1, 2):
         built.pretrain(arrays()[0], optimizer=given, epochs=1, verbose=0)
@@ -329,7 +333,7 @@ def test_bad_data_is_named(spoil, message, call, as_dataset):
     x, y = arrays()
     lengths = np.full(10, TIME)
     spoil(x, lengths, y)
-    inputs, built = {"tokens": x, "lengths": lengths}, model("r")
+    inputs, built = {"tokens": x, "lengths": lengths}, model("r", eagerly=call != "fit")
     data = (inputs, y) if call in ("fit", "evaluate") else (inputs,)
     if as_dataset:
         data = (tf.data.Dataset.from_tensor_slices(data if len(data) > 1 else data[0]).batch(10),)

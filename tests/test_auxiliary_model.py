@@ -269,7 +269,8 @@ def test_pretraining_does_not_move_the_head():
     head = L.Dense(CLASSES, activation="softmax", kernel_regularizer="l2")
     model = keras.Sequential([keras.Input((TIME, 2)), L.LSTM(6), head])
     built = ak.AuxiliaryModel(model, tasks())
-    built.compile(keras.optimizers.AdamW(0.01), "sparse_categorical_crossentropy")
+    adam = keras.optimizers.AdamW(0.01)
+    built.compile(adam, "sparse_categorical_crossentropy", run_eagerly=True)
     before, lower = head.kernel.numpy(), model.layers[0].cell.kernel.numpy()
     built.pretrain(arrays(model)[0], epochs=1, verbose=0)
     np.testing.assert_array_equal(head.kernel, before)
@@ -336,7 +337,8 @@ def test_feature_extractor_is_the_pretrained_rnn(rnn, characters):
     embedding = ak.TokenEmbedding(4, vocabulary_size=9 if characters else None)
     cells = {"LSTM": L.LSTMCell, "GRU": L.GRUCell}.get(type(rnn()).__name__, L.SimpleRNNCell)
     classifier = ak.AuxiliaryClassifier(CLASSES, rnn(), 3, 8, 0.5, embedding, tasks("r", cells))
-    classifier.compile(rmsprop(), "sparse_categorical_crossentropy")
+    eagerly = dict(run_eagerly=True)  # nothing here is about tracing
+    classifier.compile(rmsprop(), "sparse_categorical_crossentropy", **eagerly)
     rng = np.random.default_rng(0)
     x = rng.integers(1, 9, (10, TIME)) if characters else rng.random((10, TIME, 2))
     classifier.pretrain(x, epochs=1, verbose=0)
@@ -346,7 +348,7 @@ def test_feature_extractor_is_the_pretrained_rnn(rnn, characters):
         np.testing.assert_allclose(encoder.predict(x, verbose=0), wanted, atol=1e-6)
         assert not any(type(layer).__module__.startswith("aux_keras") for layer in encoder.layers)
         model = keras.Sequential([encoder, L.Dense(CLASSES, activation="softmax")])
-        model.compile("rmsprop", "sparse_categorical_crossentropy")
+        model.compile("rmsprop", "sparse_categorical_crossentropy", **eagerly)
         before = values(encoder)
         model.fit(x, rng.integers(0, CLASSES, 10), verbose=0)
         moved = [np.any(a != b) for a, b in zip(values(encoder), before)]
