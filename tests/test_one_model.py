@@ -98,6 +98,19 @@ def test_every_step_is_traced_once(wrap, monkeypatch):
     assert traced == ["test_step", "train_step", "train_step", "test_step"]
 
 
+def test_an_eager_metric_sees_arrays_alone():
+    """Of a model that is not traced nothing is built by tracing either."""
+
+    def numpy_accuracy(y_true, y_pred):
+        return np.mean(y_true.numpy().ravel() == y_pred.numpy().argmax(-1))
+
+    built = ak.AuxiliaryClassifier(CLASSES, L.LSTM(6), 5, 8, 0.5, auxiliary=[LOSSES["r"]()])
+    loss = "sparse_categorical_crossentropy"
+    built.compile("adam", loss, metrics=[numpy_accuracy], run_eagerly=True)
+    logs = built.fit(*batch(), verbose=0).history
+    assert 0 <= logs["numpy_accuracy"][0] <= 1
+
+
 def test_dropout_inside_the_cell_trains():
     built = ak.AuxiliaryClassifier(
         CLASSES, L.LSTM(6, dropout=0.3, recurrent_dropout=0.3), 5, 8, 0.5,

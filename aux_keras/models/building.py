@@ -1,7 +1,10 @@
 """Variables are made before a step is traced: where tracing makes some, TensorFlow traces twice."""
 
 import keras
+import numpy as np
 import tensorflow as tf
+
+DENSE = (np.ndarray, tf.Tensor, tf.TensorSpec)
 
 
 def ensure_built(model, inputs):
@@ -42,13 +45,14 @@ def symbolic_build(model, iterator=None, data_batch=None):
     if iterator is not None:
         spec = iterator._distributed_dataset.element_spec
         data_batch = tf.nest.map_structure(lambda s: getattr(s, "_value_specs", [s])[0], spec)
-    if model.built and all(map(has_rank, tf.nest.flatten(data_batch))):  # else while tracing
+    traced = not model.run_eagerly or model.distribute_strategy.num_replicas_in_sync > 1
+    if traced and model.built and all(map(is_dense, tf.nest.flatten(data_batch))):  # else later
         with model.distribute_strategy.scope():
             model._symbolic_build(data_batch=data_batch)
 
 
-def has_rank(leaf):
-    """Whether an array, a tensor or a spec of a batch, or None, has a known number of axes."""
+def is_dense(leaf):
+    """Whether a part of a batch, or its spec, is dense with a known number of axes, or None."""
     if leaf is None:
         return True
-    return hasattr(leaf, "dtype") and tf.TensorShape(leaf.shape).rank is not None
+    return isinstance(leaf, DENSE) and tf.TensorShape(leaf.shape).rank is not None
