@@ -81,11 +81,16 @@ def test_all_are_in_the_test_above():
         assert set(catalogue.of_scale(scale)) <= set(catalogue.NAMES)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def defined_flags():
+    """Whichever test of this file a process runs first."""
+    with contextlib.suppress(flags.flags.DuplicateFlagError):
+        flags.define_flags()
+
+
 @pytest.mark.parametrize("scale", catalogue.SCALES)
 def test_rows_are_configurations(scale):
     """Of every row, at every scale; names tell rows apart, as their folders have to."""
-    with contextlib.suppress(flags.flags.DuplicateFlagError):
-        flags.define_flags()
     for experiment in catalogue.of_scale(scale).values():
         names = [row.name for row in experiment.rows]
         assert len(set(names)) == len(names)
