@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import aux_keras as ak
 
@@ -80,11 +81,10 @@ def test_an_unbuilt_model_is_built_by_fit():
 @pytest.mark.parametrize("wrap", [False, True], ids=["classifier", "model"])
 def test_every_step_is_traced_once(wrap, monkeypatch):
     """TensorFlow traces twice what makes variables: of the optimizer, of metrics, of losses."""
-    traced = []
-    for name in ("train_step", "test_step"):
-        step = getattr(ak.AuxiliaryModel, name)
-        count = lambda *a, name=name, step=step: traced.append(name) or step(*a)  # noqa: E731
-        monkeypatch.setattr(ak.AuxiliaryModel, name, count)
+    traced, forward = [], ak.AuxiliaryModel.forward
+    monkeypatch.setattr(
+        ak.AuxiliaryModel, "forward", lambda *a: traced.append(a[-1]) or forward(*a)
+    )
     if wrap:
         network = keras.Sequential([ak.TruncatedRNN(L.LSTM(6), 5), L.Dense(CLASSES, "softmax")])
         built = ak.AuxiliaryModel(network, [LOSSES["r"]()])
@@ -92,10 +92,38 @@ def test_every_step_is_traced_once(wrap, monkeypatch):
         built = ak.AuxiliaryClassifier(CLASSES, L.LSTM(6), 5, 8, 0.5, auxiliary=[LOSSES["r"]()])
     built.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
     x, y = batch()
-    built.evaluate(x, y, verbose=0)
     built.pretrain(x, epochs=2, verbose=0)
     built.fit(x, y, epochs=2, validation_data=(x, y), verbose=0)
-    assert traced == ["test_step", "train_step", "train_step", "test_step"]
+    assert traced == [True, True, False]  # both phases, and evaluation
+
+
+def test_an_evaluation_needs_no_optimizer_and_builds_none():
+    """Layers may be thawed after it."""
+    head = L.Dense(CLASSES, "softmax")
+    network = keras.Sequential([keras.Input((TIME, 2)), ak.TruncatedRNN(L.LSTM(6), 5), head])
+    built = ak.AuxiliaryModel(network, [LOSSES["r"]()])
+    built.compile(None, "sparse_categorical_crossentropy")
+    assert np.isfinite(built.evaluate(*batch(), verbose=0)).all()
+    head.trainable = False
+    built.compile("adam", "sparse_categorical_crossentropy")
+    built.evaluate(*batch(), verbose=0)
+    head.trainable, before = True, head.kernel.numpy()
+    built.fit(*batch(), verbose=0)
+    assert np.any(head.kernel.numpy() != before)
+
+
+def test_a_subclass_may_take_batches_apart_itself():
+    class Mine(ak.AuxiliaryModel):
+        def train_step(self, data):
+            x, y = data
+            return super().train_step((x["x"], y))
+
+    network = keras.Sequential([keras.Input((TIME, 2)), L.LSTM(6), L.Dense(CLASSES, "softmax")])
+    built = Mine(network, [LOSSES["r"]()])
+    built.compile("adam", "sparse_categorical_crossentropy")
+    x, y = batch()
+    data = tf.data.Dataset.from_tensor_slices(({"x": x, "id": np.arange(6)}, y)).batch(6)
+    assert np.isfinite(built.fit(data, shuffle=False, verbose=0).history["loss"][0])
 
 
 def test_an_eager_metric_sees_arrays_alone():

@@ -162,7 +162,7 @@ class AuxiliaryModel(keras.Model):
         Returns:
             `(y_pred, auxiliary)`: None while pretraining; `Losses` per auxiliary loss.
         """
-        ensure_built(self, inputs)
+        ensure_built(self, inputs, training)
         with randomness.KeyScope(key, input_checks.batch_size(inputs)):
             if not self.active_losses():
                 return self.model(inputs, training=training), []

@@ -7,15 +7,13 @@ import tensorflow as tf
 DENSE = (np.ndarray, tf.Tensor, tf.TensorSpec)
 
 
-def ensure_built(model, inputs):
-    """Builds a model and its optimizer on first use, outside of the graph that is being traced."""
-    new_optimizer = model.compiled and not model.optimizer.built
-    if model.built and not new_optimizer:
-        return
-    with tf.init_scope(), model.distribute_strategy.scope():
-        if not model.built:
+def ensure_built(model, inputs, training=False):
+    """Builds a model, to train its optimizer too, outside of the graph that is being traced."""
+    if not model.built:
+        with tf.init_scope(), model.distribute_strategy.scope():
             model.build(keras.tree.map_structure(lambda t: tuple(t.shape), inputs))
-        if new_optimizer:  # for the weights of both phases
+    if training and not model.optimizer.built:  # for the weights of both phases
+        with tf.init_scope():
             model.optimizer.build(model.trainable_variables)
 
 
@@ -30,29 +28,46 @@ def build_for(model, x):
             model.build(tf.nest.pack_sequence_as(x, [(None, *shape[1:]) for shape in shapes]))
 
 
-def symbolic_build(model, iterator=None, data_batch=None):
-    """Builds optimizer, losses and metrics, by the shapes of batches and not by a batch.
+def build_training(model, x, y=None, sample_weight=None):
+    """Builds optimizer, losses and metrics before the first training step, by shapes alone.
 
-    In place of `keras.Model._maybe_symbolic_build`, which does so on replicas alone, and reads a
-    batch. It cannot take one of several workers, and a shuffled dataset would come in another order
-    afterwards.
+    Keras makes them while it traces that step. So it stays where shapes are not known, where a
+    subclass takes batches apart itself, and without tracing.
 
     Args:
         model: compiled `AuxiliaryModel`.
-        iterator: Keras's iterator over batches, of `fit` and `evaluate`.
-        data_batch: a batch, of methods that are given one.
+        x, y, sample_weight: as given to `fit`.
     """
-    if iterator is not None:
-        spec = iterator._distributed_dataset.element_spec
-        data_batch = tf.nest.map_structure(lambda s: getattr(s, "_value_specs", [s])[0], spec)
-    traced = not model.run_eagerly or model.distribute_strategy.num_replicas_in_sync > 1
-    if traced and model.built and all(map(is_dense, tf.nest.flatten(data_batch))):  # else later
-        with model.distribute_strategy.scope():
-            model._symbolic_build(data_batch=data_batch)
+    batch = x.element_spec if isinstance(x, tf.data.Dataset) else (x, y, sample_weight)
+    own_step = not type(model).train_step.__module__.startswith("aux_keras.")
+    known = all(map(is_dense, tf.nest.flatten(batch)))
+    if own_step or model.run_eagerly or not (model.built and known) or model.optimizer.built:
+        return
+    batch = tf.nest.map_structure(
+        lambda leaf: leaf if leaf is None else tf.TensorSpec((None, *leaf.shape[1:]), leaf.dtype),
+        batch,
+    )
+    with model.distribute_strategy.scope():
+        model._symbolic_build(data_batch=batch)
 
 
 def is_dense(leaf):
     """Whether a part of a batch, or its spec, is dense with a known number of axes, or None."""
     if leaf is None:
         return True
-    return isinstance(leaf, DENSE) and tf.TensorShape(leaf.shape).rank is not None
+    return isinstance(leaf, DENSE) and bool(tf.TensorShape(leaf.shape).rank)
+
+
+def symbolic_build(model, iterator=None, data_batch=None):
+    """As `keras.Model._maybe_symbolic_build`, by the shapes of batches and not by a batch.
+
+    Keras cannot take one of several workers. And the first batch would have to be read, after which
+    a shuffled dataset comes in another order than in one process.
+    """
+    dataset = getattr(iterator, "_distributed_dataset", None)
+    if dataset is not None:
+        data_batch = tf.nest.map_structure(
+            lambda spec: getattr(spec, "_value_specs", [spec])[0], dataset.element_spec
+        )
+        iterator = None
+    keras.Model._maybe_symbolic_build(model, iterator, data_batch)

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from aux_keras.models.building import build_for
+from aux_keras.models.building import build_for, build_training
 from aux_keras.models.loss_scale import with_loss_scale
 from aux_keras.models.replicas import share_batches, worker_count
 from aux_keras.padding import valid_lengths
@@ -83,6 +83,8 @@ def checked(method, model, arguments, options):
     values = [given[name] for name in names]
     given.update(zip(names, check_batch(dict(zip(names, values)), expected).values()))
     build_for(model, given.get("x"))
+    if method in ("fit", "train_on_batch") and model.compiled:
+        build_training(model, *map(given.get, ("x", "y", "sample_weight")))
     validation = given.get("validation_data")
     if isinstance(validation, (tuple, list)):
         parts = dict(zip(("x", "y", "sample_weight"), validation))
