@@ -40,7 +40,7 @@ _MODULES = {
 }
 __all__ = sorted(_MODULES)
 
-if typing.TYPE_CHECKING:  # who checks types does not run `__getattr__`
+if typing.TYPE_CHECKING:  # type checkers do not run `__getattr__`
     from aux_keras.attention.local_attention import LocalAttention as LocalAttention
     from aux_keras.attention.memory_compressed import (
         MemoryCompressedAttention as MemoryCompressedAttention,

@@ -105,7 +105,7 @@ class SegmentDecoder(keras.layers.Layer):
 
     def __init__(
         self, cells: list | None, hidden_units: int | None, drop_rate: float,
-        truncation: int | None, drop_per: str = "example", feedback: str | None = "sample",
+        truncation: int | None, drop_per: str = "example", feedback: str = "sample",
         feedback_gradient: bool = False, **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(autocast=False, **kwargs)  # half precision would round `uniform`
