@@ -54,7 +54,7 @@ def sampled_token_loss(targets, outputs, kernel, bias, candidates):
     """TokenLoss of words, `log sum_k exp(z_k) - z_y`, without most of the logits z = h W + w.
 
     The sum over all words but y is estimated by S drawn ones, each weighted by `1 / (S q(k))`: its
-    expectation is the exact sum, and its logarithm a little less. A drawn word that is y is left out.
+    expectation is the exact sum, its logarithm a little less. A drawn word that is y is left out.
 
     Args:
         targets: `(rows, time)` int32, y.
