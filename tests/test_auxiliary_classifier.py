@@ -73,8 +73,8 @@ def test_one_step_moves_every_trainable_weight(cell):
 
 def test_fit_on_arrays_logs_consistent_losses():
     built = model("rp", auxiliary_weight=0.5)
-    x, y = arrays(20)
-    history = built.fit(x, y, batch_size=10, epochs=2, validation_data=(x, y), verbose=0).history
+    x, y = arrays()
+    history = built.fit(x, y, batch_size=4, epochs=2, validation_data=(x, y), verbose=0).history
     names = ["loss", "supervised_loss", "auxiliary_loss", "reconstruction_loss",
              "prediction_loss", "accuracy"]  # fmt: skip
     assert set(history) == {*names, *(f"val_{name}" for name in names)}
@@ -82,7 +82,7 @@ def test_fit_on_arrays_logs_consistent_losses():
         loss, supervised, auxiliary, r, p, _ = (history[prefix + name] for name in names)
         np.testing.assert_allclose(auxiliary, np.add(r, p), rtol=1e-5)
         np.testing.assert_allclose(loss, np.add(supervised, np.multiply(0.5, auxiliary)), rtol=1e-5)
-    assert int(built.training_step) == 4
+    assert int(built.training_step) == 6
 
 
 def test_plain_lstm_logs_no_auxiliary_loss():
@@ -250,7 +250,7 @@ def test_compiled_and_eager_steps_equal_the_traced_one(options):
 
 def test_half_precision_keeps_its_scale_of_the_loss():
     """Over several calls of `pretrain` with one optimizer, and in `fit` around them."""
-    built = model("r", dtype="mixed_float16", eagerly=True)
+    built = model("r", dtype="mixed_float16")
     given = built.optimizer
     for phase in (1, 2):
         built.pretrain(arrays()[0], optimizer=given, epochs=1, verbose=0)
@@ -333,7 +333,7 @@ def test_bad_data_is_named(spoil, message, call, as_dataset):
     x, y = arrays()
     lengths = np.full(10, TIME)
     spoil(x, lengths, y)
-    inputs, built = {"tokens": x, "lengths": lengths}, model("r", eagerly=call != "fit")
+    inputs, built = {"tokens": x, "lengths": lengths}, model("r")
     data = (inputs, y) if call in ("fit", "evaluate") else (inputs,)
     if as_dataset:
         data = (tf.data.Dataset.from_tensor_slices(data if len(data) > 1 else data[0]).batch(10),)

@@ -131,7 +131,7 @@ def test_what_samples_need_is_said(name):
     with pytest.raises(ValueError, match="`num_sampled` must be a positive integer"):
         LOSSES[name](L.LSTMCell, num_sampled=0)
     kind = type(LOSSES[name](L.LSTMCell))
-    with pytest.raises(ValueError, match="`num_sampled` needs `drop_rate=0`"):
+    with pytest.raises(ValueError, match="`num_sampled` must be None unless `drop_rate` is 0"):
         kind(num_sampled=10)
     network = keras.Sequential([keras.Input((TIME, 2)), L.LSTM(5), L.Dense(2)])
     with pytest.raises(ValueError, match="`num_sampled` must be None where tokens are real"):

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from aux_keras import randomness
-from aux_keras.arguments import check_positive, check_rate
+from aux_keras.arguments import check_choice, check_positive, check_rate
 
 
 def dense(inputs, kernel, bias):
@@ -73,11 +73,9 @@ class DropConnectDense(keras.layers.Layer):
         kernel_initializer: Any = "glorot_uniform", seed: int | None = None, **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(**kwargs)
-        if per not in ("example", "batch"):
-            raise ValueError(f"`per` must be 'example' or 'batch'. Received: {per=}")
         self.units = check_positive("units", units)
         self.rate = check_rate("rate", rate)
-        self.per = per
+        self.per = check_choice("per", per, ("example", "batch"))
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)

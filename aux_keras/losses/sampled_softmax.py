@@ -11,12 +11,13 @@ def check_sampled(num_sampled, drop_rate):
     """Returns `num_sampled`, or raises a `ValueError` that says what it needs."""
     if num_sampled is None:
         return None
+    check_positive("num_sampled", num_sampled)
     if drop_rate:
         raise ValueError(
-            "`num_sampled` needs `drop_rate=0`: DropConnect masks are as large as the vocabulary. "
-            f"Received: {num_sampled=}, {drop_rate=}"
+            "`num_sampled` must be None unless `drop_rate` is 0: DropConnect masks are as large as "
+            f"the vocabulary. Received: {num_sampled=}, {drop_rate=}"
         )
-    return check_positive("num_sampled", num_sampled)
+    return num_sampled
 
 
 def check_characters(characters, num_sampled):

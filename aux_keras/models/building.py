@@ -38,10 +38,11 @@ def build_training(model, x, y=None, sample_weight=None):
         model: compiled `AuxiliaryModel`.
         x, y, sample_weight: as given to `fit`.
     """
-    batch = x.element_spec if isinstance(x, tf.data.Dataset) else (x, y, sample_weight)
     own_step = not type(model).train_step.__module__.startswith("aux_keras.")
-    known = all(map(is_dense, tf.nest.flatten(batch)))
-    if own_step or model.run_eagerly or not (model.built and known) or model.optimizer.built:
+    if model.optimizer.built or own_step or model.run_eagerly or not model.built:
+        return  # the first for all steps but one
+    batch = x.element_spec if isinstance(x, tf.data.Dataset) else (x, y, sample_weight)
+    if not all(map(is_dense, tf.nest.flatten(batch))):
         return
     batch = tf.nest.map_structure(
         lambda leaf: leaf if leaf is None else tf.TensorSpec((None, *leaf.shape[1:]), leaf.dtype),
