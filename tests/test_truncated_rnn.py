@@ -1,12 +1,14 @@
 """The truncated RNN: exact values, exact horizons."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import aux_keras as ak
-from aux_keras.scan import lstm_gradient, recurrence
+from aux_keras.scan import forward, lstm_gradient, recurrence
 from aux_keras.scan.rows import map_rows
 from aux_keras.scan.windows import states_at
 
@@ -126,8 +128,13 @@ def test_compiled_lstm_equals_the_cell(time, rows):
 
 @pytest.mark.parametrize("time", [1, 2, 3, 65])
 @pytest.mark.parametrize("rows", [1, 3])
-def test_collected_states_are_those_of_single_steps(time, rows):
-    """One step is a case of its own: XLA (TensorFlow 2.21) has miscompiled loops for it."""
+@pytest.mark.parametrize("known", [True, False])
+def test_collected_states_are_those_of_single_steps(time, rows, known, monkeypatch):
+    """One step is a case of its own: XLA (TensorFlow 2.21) has miscompiled loops for it.
+
+    Sequences whose length is not known beforehand are read in parts, here of 16 steps.
+    """
+    monkeypatch.setattr(forward, "PART", 16)
     cell, x = keras.layers.LSTMCell(6), tokens(batch=rows, time=time)
     cell.build((None, 2))
     states, wanted = cell.get_initial_state(batch_size=rows), []
@@ -138,10 +145,19 @@ def test_collected_states_are_those_of_single_steps(time, rows):
     for kind in (recurrence.LSTMRecurrence, recurrence.CellRecurrence):
         encoder = kind(cell, None, "float32")
         for compiled in (False, True):
-            collect = tf.function(encoder.collect, jit_compile=compiled)
-            for count in {0, 1, time - 1, time}:
-                got = collect(encoder.inputs(x), encoder.first(rows), tf.fill((rows, 2), count))[0]
-                np.testing.assert_allclose(got[:, 1], wanted[count], rtol=1e-5, atol=1e-6)
+
+            def collect(x, counts, encoder=encoder):
+                return encoder.collect(x, encoder.first(rows), counts)[0]
+
+            shapes = (
+                tf.TensorSpec((rows, time if known else None, 2)),
+                tf.TensorSpec((rows, 2), "int32"),
+            )
+            collect = tf.function(collect, jit_compile=compiled, input_signature=shapes)
+            for counts in itertools.product(sorted({0, 1, time - 1, time, time // 2}), repeat=2):
+                got = collect(x, tf.tile([counts], (rows, 1)))
+                for anchor, count in enumerate(counts):
+                    np.testing.assert_allclose(got[:, anchor], wanted[count], rtol=1e-5, atol=1e-6)
 
 
 def test_blocks_of_rows_change_nothing():

@@ -12,7 +12,7 @@ import inspect
 import tensorflow as tf
 
 from aux_keras.arguments import output_size, state_sizes
-from aux_keras.scan import lstm, lstm_gradient
+from aux_keras.scan import forward, lstm, lstm_gradient
 from aux_keras.scan.cell_dropout import draw_masks, use_masks
 
 UNROLLED = 8  # steps per turn of the loop in `read`
@@ -93,14 +93,16 @@ class LSTMRecurrence:
         """Records over time, see `lstm_scan`."""
         return lstm_gradient.lstm_scan([self.kernel], inputs, [record], lengths, cut, returns)
 
-    def collect(self, inputs, first, counts):
-        """Constant records after `counts` tokens, see `collect_states`."""
-        constants = map(tf.stop_gradient, (self.kernel, inputs, *first))
-        return tuple(map(tf.stop_gradient, collect_lstm_states(*constants, counts)))
+    def collect(self, tokens, first, counts):
+        """Constant records after `counts` tokens, rows first, see `collect_states`."""
+        inputs = self.look_up(time_major(tokens, self.dtype))
+        kernel, inputs, *first = map(tf.stop_gradient, (self.kernel, inputs, *first))
+        picked = forward.collect_lstm_states(kernel, inputs, first, counts)
+        return tuple(map(tf.stop_gradient, picked))
 
     def outputs_and_starts(self, inputs, record, lengths, size):
         """See the function of this name."""
-        return lstm_outputs_and_starts(self.kernel, inputs, *record, lengths, size)
+        return forward.lstm_outputs_and_starts(self.kernel, inputs, *record, lengths, size)
 
 
 class CellRecurrence:
@@ -171,9 +173,15 @@ class CellRecurrence:
         results = tuple(map(tf.stop_gradient, results)) if cut == 0 else results
         return results[0] if returns == "outputs" else results
 
-    def collect(self, inputs, first, counts):
-        collected = collect_states(lambda t, record: self.step(inputs[t], record), first, counts)
-        return tuple(map(tf.stop_gradient, collected))
+    def collect(self, tokens, first, counts):
+        inputs = self.inputs(tokens)
+
+        def step(t, record):
+            return self.step(inputs[t], record)
+
+        steps, picked = tf.reduce_max(counts), forward.before_anchors(first, counts)
+        _, picked = forward.collect_states(step, first, picked, counts, steps)
+        return tuple(map(tf.stop_gradient, picked))
 
     def outputs_and_starts(self, inputs, record, lengths, size):
         """See the function of this name."""
@@ -183,98 +191,14 @@ class CellRecurrence:
         def step(t, record):
             return self.step(inputs[t], (*record, *masks))[: self.parts]
 
-        outputs, starts, last = outputs_and_starts(step, record, lengths, size, steps, steps)
+        results = forward.outputs_and_starts(step, record, lengths, size, steps, steps)
+        outputs, starts, last = results
         return outputs, starts, (*last, *masks)
 
 
 def takes_training(cell):
     """Whether the call of a cell, which need not be a layer, has an argument `training`."""
     return "training" in inspect.signature(getattr(cell, "call", cell)).parameters
-
-
-@tf.function(jit_compile=True, autograph=False)
-def collect_lstm_states(kernel, inputs, h, c, counts):
-    """`collect_states` of the LSTM, compiled."""
-    return collect_states(lstm_states(kernel, inputs), (h, c), counts)
-
-
-def lstm_states(kernel, inputs):
-    """The function of `(t, (h, c))` that returns the states after step `t` of the LSTM."""
-
-    def step(t, state):
-        features = lstm.as_features(inputs[t], kernel, state[0].shape[-1])
-        return lstm.lstm_step(kernel, features, *state)[:2]
-
-    return step
-
-
-def collect_states(step, state, counts):
-    """States after given numbers of tokens, from one forward run that keeps no others.
-
-    Args:
-        step: function of `(t, state)` that returns the state after step `t`.
-        state: tuple of `(rows, width)`, before the first token.
-        counts: `(rows, anchors)` int32, numbers of tokens read.
-
-    Returns:
-        tuple of `(rows, anchors, width)`, one per state.
-    """
-
-    def body(t, state, picked):
-        state, wanted = step(t, state), (counts == t + 1)[..., None]
-
-        def pick():
-            return tuple(tf.where(wanted, s[:, None], p) for s, p in zip(state, picked))
-
-        # At most steps nobody wants a state, and all of `picked` would be copied for nothing.
-        return t + 1, state, tf.cond(tf.reduce_any(wanted), pick, lambda: picked)
-
-    steps = tf.reduce_max(counts)
-    picked = tuple(tf.repeat(s[:, None], counts.shape[1], axis=1) for s in state)
-    return tf.while_loop(lambda t, *_: t < steps, body, (0, state, picked))[2]
-
-
-@tf.function(jit_compile=True, autograph=False)
-def lstm_outputs_and_starts(kernel, inputs, h, c, lengths, size):
-    """`outputs_and_starts` of the LSTM, compiled."""
-    steps = tf.shape(inputs)[0]
-    longest = tf.minimum(tf.reduce_max(lengths), steps)
-    step = lstm_states(kernel, inputs)
-    return outputs_and_starts(step, (h, c), lengths, size, steps, longest)
-
-
-def outputs_and_starts(step, record, lengths, size, steps, longest):
-    """Outputs of all steps and the records before every `size`-th, from one forward run.
-
-    Args:
-        step: function of `(t, record)` that returns the record after step `t`.
-        record: the one before the first step, tuple of `(rows, width)`.
-        lengths: `(rows,)` int32; rows rest afterwards.
-        size: int.
-        steps: int, the number of time steps.
-        longest: int, how many of them are run: all, unless it is compiled, since a TensorArray
-            with unwritten entries has no shape.
-
-    Returns:
-        `(outputs, starts, last)`: `(time, rows, units)`, zeros after `longest`; tuple of
-        `(count, rows, width)`; the record after `longest`.
-    """
-    count = -(-steps // size)
-
-    def body(t, record, outputs, starts):
-        at = tf.where(t % size == 0, t // size, count)  # an entry more, for what nobody wants
-        starts = tuple(array.write(at, s) for array, s in zip(starts, record))
-        valid = (t < lengths)[:, None]
-        record = tuple(tf.where(valid, new, s) for new, s in zip(step(t, record), record))
-        return t + 1, record, outputs.write(t, record[0]), starts
-
-    def array(s, size):
-        return tf.TensorArray(s.dtype, size, element_shape=s.shape)
-
-    starts = tuple(array(s, count + 1).write(count, s) for s in record)
-    loop = (0, record, array(record[0], steps), starts)
-    _, last, outputs, starts = tf.while_loop(lambda t, *_: t < longest, body, loop)
-    return outputs.stack(), tuple(a.stack()[:count] for a in starts), last
 
 
 def read(recurrence, tokens, record, lengths):

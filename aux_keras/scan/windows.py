@@ -49,12 +49,12 @@ def _states_at(encoder, tokens, requests, first):
 def constant_or_full(encoder, tokens, requests, starts, first):
     """Records at the starts: constants, or with all gradients where truncation is None."""
     truncations = [k for _, k in requests]
-    inputs, counts = encoder.inputs(tokens), tf.concat(starts, axis=1)
+    counts = tf.concat(starts, axis=1)
     if None in truncations:
-        steps = encoder.scan(inputs, first, tf.reduce_max(counts, axis=1))
+        steps = encoder.scan(encoder.inputs(tokens), first, tf.reduce_max(counts, axis=1))
         records = recurrence.at_counts(first, steps, counts)
     else:
-        records = encoder.collect(inputs, first, counts)
+        records = encoder.collect(tokens, first, counts)
     return [
         record if k is None else constant(record, start, first, k)
         for record, start, k in zip(split_record(records, starts), starts, truncations)
