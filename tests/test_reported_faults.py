@@ -183,6 +183,18 @@ def test_ragged_datasets_are_told_to_be_padded():
             fit(model, ragged.ragged_batch(2), None)
 
 
+@pytest.mark.parametrize("unknown", ["x", "y"])
+def test_datasets_of_unknown_rank_are_told_to_have_one(unknown):
+    shapes = {"x": X.shape, "y": Y.shape, unknown: None}
+    data = tf.data.Dataset.from_generator(
+        lambda: [(X, Y)],
+        output_signature=(tf.TensorSpec(shapes["x"]), tf.TensorSpec(shapes["y"], tf.int32)),
+    )
+    for model in (wrapped(L.LSTM(4)), classifier()):
+        with pytest.raises(ValueError, match="must have ranks that are known"):
+            fit(model, data, None)
+
+
 def test_losses_by_the_names_of_outputs():
     inputs = keras.Input((9, 2))
     h = L.LSTM(4)(inputs)

@@ -236,9 +236,14 @@ def check_dataset(dataset, expected):
             "A dataset's inputs must be right-padded, by `padded_batch`, and not ragged. "
             f"Received: {spec}"
         )
-    shapes = [s.shape for s in tf.nest.flatten(spec)]
-    if expected.tokens_alone and all(shape.rank is not None for shape in shapes):
-        check_shapes(tf.nest.pack_sequence_as(spec, [tuple(s) for s in shapes]), expected)
+    leaves = tf.nest.flatten(dataset.element_spec)  # a None has no shape
+    if any(leaf.shape.rank is None for leaf in leaves if hasattr(leaf, "shape")):
+        raise ValueError(
+            "A dataset's tensors must have ranks that are known: give `from_generator` an "
+            f"`output_signature`. Received: {dataset.element_spec}"
+        )
+    if expected.tokens_alone:
+        check_shapes(tf.nest.map_structure(lambda leaf: tuple(leaf.shape), spec), expected)
     return dataset.map(lambda *batch: checked_batch(batch, expected), tf.data.AUTOTUNE)
 
 
@@ -283,9 +288,8 @@ def are_labels(y):
     """Whether `y` holds class indices, and not one-hot rows."""
     if not hasattr(y, "dtype"):
         return False
-    return np.issubdtype(tf.as_dtype(y.dtype).as_numpy_dtype, np.integer) and (
-        len(y.shape) == 1 or y.shape[-1] == 1
-    )
+    is_column = len(y.shape) == 1 or tuple(y.shape[1:])[-1:] == (1,)
+    return is_column and np.issubdtype(tf.as_dtype(y.dtype).as_numpy_dtype, np.integer)
 
 
 def split_inputs(inputs):
