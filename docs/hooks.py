@@ -6,12 +6,16 @@ In a page, on a line of its own:
 {{ text results/FILE.txt }}                   a file as it is
 {{ table results/FILE.csv COLUMN=HEADER ... }}  a row per row; of a figure mean and deviation
 {{ pivot results/FILE.csv ROW COLUMN FIGURE }}  a row per value of ROW, a column per one of COLUMN
+{{ differences results/FILE.csv FIGURE METHOD ... }}  how far the other methods are above these
 {{ paper NAME ... }}                          the paper's numbers of experiments, a column per task
 """
 
 import csv
+import itertools
+import math
 import pathlib
 import re
+import statistics
 
 from aux_keras.experiments import catalogue
 
@@ -21,7 +25,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 def on_page_markdown(markdown, **options):
     """Called by MkDocs for every page."""
     makers = {
-        "readme": readme, "text": text, "table": table, "pivot": pivot, "paper": paper,
+        "readme": readme, "text": text, "table": table, "pivot": pivot,
+        "differences": differences, "paper": paper,
     }  # fmt: skip
     return re.sub(
         r"^\{\{ (\w+)(.*?) \}\}$", lambda m: makers[m[1]](*m[2].split()), markdown, flags=re.M
@@ -54,6 +59,33 @@ def pivot(path, row, column, name):
     columns = list(dict.fromkeys(line[column] for line in rows(path)))
     lines = [[key, *(values.get(c, "not run") for c in columns)] for key, values in found.items()]
     return _markdown([row, *columns], lines)
+
+
+def differences(path, name, *methods):
+    """A line per row of other methods: points above `methods`, and how many standard errors."""
+    lines = rows(path)
+    keys = list(itertools.takewhile(lambda n: n != "paper" and not n.endswith("_mean"), lines[0]))
+    found = {tuple(row[key] for key in keys): row for row in lines}
+
+    def above(row, method):
+        other = found.get(tuple({**row, "method": method}[key] for key in keys))
+        return difference(row, other, name) if other else "not run"
+
+    cells = [
+        [*(row[key] for key in keys), *(above(row, method) for method in methods)]
+        for row in lines if row["method"] not in methods
+    ]  # fmt: skip
+    return _markdown([*keys, *(f"above {method}" for method in methods)], cells)
+
+
+def difference(row, other, name):
+    """Points between two rows; with two seeds or more in brackets how many standard errors."""
+    found = [[100 * float(v) for v in each[f"{name}_by_seed"].split()] for each in (row, other)]
+    points = statistics.mean(found[0]) - statistics.mean(found[1])
+    if min(map(len, found)) < 2:
+        return f"{points:.1f}"
+    error = math.sqrt(sum(statistics.variance(values) / len(values) for values in found))
+    return f"{points:.1f} ({points / error:.1f})"
 
 
 def paper(*names):
