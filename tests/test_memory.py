@@ -13,6 +13,7 @@ from aux_keras.models import loss_runs
 from aux_keras.models.auxiliary_model import EVALUATION
 from aux_keras.models.gradient_floor import gradient_floor, gradient_size
 from aux_keras.models.memory_gap import MemoryGap, gaps_of
+from aux_keras.models.reconstruct import Reconstructor
 from tests import reference
 from tests.test_reference import LENGTHS, SEGMENT, TIME, batch, build, characters
 
@@ -197,6 +198,8 @@ def test_the_profile_is_the_recall_by_distance(trained):
     parts = [ak.memory_profile(model, part) for part in (x[:32], x[32:64])]
     whole = ak.memory_profile(model, dataset)
     np.testing.assert_allclose(whole.own, np.mean([p.own for p in parts], axis=0), rtol=1e-5)
+    alone = ak.memory_profile(model, dataset.unbatch().take(33).batch(32))
+    assert alone.counts.tolist() == parts[0].counts.tolist()  # a sequence without another beside it
 
 
 def test_the_profile_is_drawn(trained, tmp_path):
@@ -216,7 +219,8 @@ def test_reconstructions_are_what_was_read(trained):
     wanted = np.stack([[x[b, a - 4 : a] for a in anchors[b]] for b in range(64)])
     assert np.mean((tokens > 0.5) == wanted) > 0.9
     np.testing.assert_allclose(model.reconstruct(x[:64], anchors[:, 0]), tokens[:, 0], atol=1e-5)
-    assert model.reconstruct(x[:5], 7, length=2).shape == (5, 2, 1)
+    say = Reconstructor(model)  # for batches of any size
+    assert [say(x[:rows], 7, length=2)[0].shape for rows in (5, 3)] == [(5, 2, 1), (3, 2, 1)]
 
 
 @pytest.mark.parametrize(("make", "reverse"), [(build, True), (build, False), (characters, True)])

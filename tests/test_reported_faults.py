@@ -8,6 +8,7 @@ import tensorflow as tf
 import aux_keras as ak
 from aux_keras.data import dbpedia, prepared, transforms
 from aux_keras.losses.reconstruction import Reconstruction
+from aux_keras.scan import rows
 from aux_keras.serving import predict
 
 L = keras.layers
@@ -193,6 +194,72 @@ def test_datasets_of_unknown_rank_are_told_to_have_one(unknown):
     for model in (wrapped(L.LSTM(4)), classifier()):
         with pytest.raises(ValueError, match="must have ranks that are known"):
             fit(model, data, None)
+
+
+def test_unknown_lengths_must_be_those_of_the_tokens():
+    """Of a convolution with a stride, whose steps are none of the tokens'."""
+    inputs = keras.Input((None, 2))
+    model = wrapped(keras.Sequential([L.Conv1D(3, 2, strides=2), L.LSTM(4)]), inputs)
+    data = tf.data.Dataset.from_generator(
+        lambda: [(X, Y)],
+        output_signature=(tf.TensorSpec((None, None, 2)), tf.TensorSpec((None,), tf.int32)),
+    )
+    model.compile("sgd", "sparse_categorical_crossentropy", jit_compile=False)
+    with pytest.raises(Exception, match="`rnn` must read a time step for every token"):
+        model.fit(data, shuffle=False, verbose=0)
+
+
+def test_datasets_may_leave_out_labels_and_weights_by_none():
+    for model in (wrapped(L.LSTM(4)), classifier()):
+        model.compile("sgd", "sparse_categorical_crossentropy")
+        expected = model.predict(X, verbose=0)
+        for rest in ((Y, None), (None,)):
+            data = tf.data.Dataset.from_tensors(X).map(lambda x, rest=rest: (x, *rest))
+            np.testing.assert_allclose(model.predict(data, verbose=0), expected, rtol=1e-6)
+
+
+def test_a_class_may_be_ignored_by_both_models():
+    loss = keras.losses.SparseCategoricalCrossentropy(ignore_class=-1)
+    for model in (wrapped(L.LSTM(4)), classifier()):
+        model.compile("sgd", loss)
+        assert np.isfinite(fit(model, y=np.where(np.arange(len(Y)) % 2, Y, -1))["loss"][0])
+
+
+def test_a_masked_sequence_has_no_token_to_predict():
+    inputs = keras.Input((None,), dtype="int32")
+    layer = keras.Sequential([L.Embedding(9, 4, mask_zero=True), L.LSTM(4)])
+    model = wrapped(layer, inputs, [ak.LanguageModel(None, None, 0.0)])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    x, y = np.array([[1, 2, 3, 4, 5], [5, 4, 3, 2, 1], [0] * 5]), np.zeros(3)
+    found = [model.evaluate(x[:n], y[:n], return_dict=True, verbose=0) for n in (3, 2)]
+    np.testing.assert_allclose(found[0]["auxiliary_loss"], found[1]["auxiliary_loss"], rtol=1e-5)
+
+
+def test_masks_of_dropout_do_not_depend_on_the_number_of_cores(monkeypatch):
+    found = []
+    for cores in (1, 2):
+        monkeypatch.setattr(rows, "core_count", lambda n=cores: n)
+        keras.utils.set_random_seed(0)
+        losses = [ak.LanguageModel(None, None, 0.0), reconstruction()]
+        model = classifier(rnn=L.LSTM(4, dropout=0.5), auxiliary=losses, seed=1)
+        model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
+        x, y = np.repeat(X[:1], 16, axis=0), np.repeat(Y[:1], 16)
+        found.append(model.train_on_batch(x, y, return_dict=True)["auxiliary_loss"])
+    np.testing.assert_allclose(*found, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ak.TokenEmbedding(4), lambda: ak.layers.DropConnectDense(4, 0.5),
+        lambda: ak.layers.TokenReadout(4, 3, 0.5),
+    ],
+)  # fmt: skip
+def test_layers_without_time_hand_masks_on(make):
+    x = np.where(np.arange(9)[:, None] < 5, X, 0)
+    alone = keras.Sequential([keras.Input((None, 2)), make(), L.LSTM(4)])
+    masked = keras.Sequential([keras.Input((None, 2)), L.Masking(), *alone.layers])
+    np.testing.assert_allclose(masked(x), alone(x[:, :5]), rtol=1e-5, atol=1e-6)
 
 
 def test_losses_by_the_names_of_outputs():

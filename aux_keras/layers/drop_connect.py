@@ -73,6 +73,7 @@ class DropConnectDense(keras.layers.Layer):
         kernel_initializer: Any = "glorot_uniform", seed: int | None = None, **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(**kwargs)
+        self.supports_masking = True
         self.units = check_positive("units", units)
         self.rate = check_rate("rate", rate)
         self.per = check_choice("per", per, ("example", "batch"))

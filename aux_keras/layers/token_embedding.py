@@ -40,6 +40,7 @@ class TokenEmbedding(keras.layers.Layer):
 
     def __init__(self, units: int, vocabulary_size: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.supports_masking = True
         self.units = check_positive("units", units)
         self.vocabulary_size = (
             None if vocabulary_size is None else check_positive("vocabulary_size", vocabulary_size)

@@ -71,6 +71,7 @@ class TokenReadout(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(**kwargs)
+        self.supports_masking = True
         self.features = features
         self.hidden_units = hidden_units
         self.drop_rate = drop_rate

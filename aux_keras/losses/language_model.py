@@ -30,7 +30,7 @@ class LanguageModel(keras.layers.Layer):
     Call arguments, Returns: see `AuxiliaryLoss`; there is one anchor.
 
     Raises:
-        ValueError: on a bad truncation; on the others as soon as the layer is built.
+        ValueError: on a bad truncation or `num_sampled`; on the others when the layer is built.
 
     Example:
         >>> task = LanguageModel(truncation=100, hidden_units=256, drop_rate=0.5)
@@ -76,16 +76,17 @@ class LanguageModel(keras.layers.Layer):
 
     def segments(self, lengths):
         """What is predicted of sequences of the given lengths, `(batch, 1)`."""
-        return Segments(lengths - 1, tf.zeros_like(lengths), lengths - 1)
+        predicted = tf.maximum(lengths - 1, 0)  # none of a sequence that is all masked
+        return Segments(predicted, tf.zeros_like(lengths), predicted)
 
     def window(self, draws):
-        """None: this task starts from the zero state."""
+        """None: this loss starts where the sequence does."""
         del draws
 
     def draw_recall(self, lengths, key, growth):
         """See `AuxiliaryLoss.draw_recall`: the second half is read on from the middle."""
         half = lengths[:, None] // 2
-        segments = Segments(half, half, lengths[:, None] - 1 - half)
+        segments = Segments(half, half, tf.maximum(lengths[:, None] - 1 - half, 0))
         return self.draw(lengths, key, None, False, growth)._replace(segments=segments)
 
     def recall_window(self, draws):
@@ -96,7 +97,7 @@ class LanguageModel(keras.layers.Layer):
         """See `AuxiliaryLoss.positions`."""
         return predicted_positions(draws.segments, steps)
 
-    def inputs_and_targets(self, tokens, features, starts=None):
+    def inputs_and_targets(self, tokens, features, starts):
         """What the RNN is fed and what it is to predict, of the shapes of features and tokens.
 
         The last input of a sequence is fed for nothing: its step is past the length.
@@ -104,14 +105,13 @@ class LanguageModel(keras.layers.Layer):
         Args:
             tokens: `(batch, time, features)`, or `(batch, time)` characters.
             features: `(batch, time, width)`, what the RNN reads at these tokens; or `tokens`.
-            starts: `(batch,)` int32, first input of each sequence, by default its first token.
+            starts: `(batch,)` int32, first input of each sequence.
         """
-        if starts is not None:
-            time = tf.shape(tokens)[1]
-            positions = tf.minimum(starts[:, None] + tf.range(time), time - 1)
-            tokens, features = (
-                tf.gather(t, positions, axis=1, batch_dims=1) for t in (tokens, features)
-            )
+        time = tf.shape(tokens)[1]
+        positions = tf.minimum(starts[:, None] + tf.range(time), time - 1)
+        tokens, features = (
+            tf.gather(t, positions, axis=1, batch_dims=1) for t in (tokens, features)
+        )
         return features, tf.roll(tokens, -1, axis=1)
 
     def token_losses(self, tokens, draws, record, encoder, embedding=None, features=None):
@@ -119,14 +119,10 @@ class LanguageModel(keras.layers.Layer):
         del embedding  # the encoder has its own
         segments = draws.segments
         inputs, targets = self.inputs_and_targets(
-            tokens,
-            tokens if features is None else features,
-            None if record is None else segments.starts[:, 0],
+            tokens, tokens if features is None else features, segments.starts[:, 0]
         )
         lengths, inputs = segments.lengths[:, 0], encoder.inputs(inputs)
-        start = encoder.first(tf.shape(lengths)[0])
-        if record is not None:
-            start = tuple(state[:, 0] for state in record)
+        start = tuple(state[:, 0] for state in record)
         outputs = encoder.scan(inputs, start, lengths, self.truncation, "outputs")
         outputs = outputs[: tf.shape(targets)[1]]  # without the steps that `inputs` may have added
         mask, words = map(by_segment, draws[3:])

@@ -129,7 +129,8 @@ class Reconstruction(AuxiliaryLoss):
             predicted = tf.argmax(predicted, -1, tf.int32)
         if self.reverse:
             predicted = tf.reverse(predicted, [1])
-        return tf.reshape(predicted, [*anchors.shape, length, *predicted.shape[2:]])
+        shape = [-1, anchors.shape[1], length, *predicted.shape[2:]]
+        return tf.reshape(predicted, shape)
 
     def get_config(self) -> dict[str, Any]:
         decoder = self.decoder.get_config()

@@ -256,7 +256,7 @@ def checked_batch(batch, expected):
 
     for part, message in zip(batch[:3:2], (NOT_FINITE, WEIGHT_NOT_FINITE)):
         for tensor in tf.nest.flatten(part):
-            if tensor.dtype.is_floating:
+            if tensor is not None and tensor.dtype.is_floating:
                 check(tf.math.is_finite(tf.cast(tensor, tf.float32)), message)
     if expected.tokens_alone:
         check_tokens_of_batch(batch[0], expected, check)
@@ -265,7 +265,7 @@ def checked_batch(batch, expected):
         inside = tf.logical_and(labels >= 0, labels < expected.classes)
         check(inside, f"{LABEL}{expected.classes}", labels)
     with tf.control_dependencies(checks):
-        batch = tf.nest.map_structure(tf.identity, batch)
+        batch = tf.nest.map_structure(lambda t: t if t is None else tf.identity(t), batch)
     return batch if len(batch) > 1 else batch[0]
 
 

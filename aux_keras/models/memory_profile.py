@@ -95,9 +95,10 @@ def memory_profile(model: AuxiliaryModel, inputs: Any, loss: str | None = None) 
         (recall,) = model.recall(model.reading(batch), [task])
         segments, steps = recall.draws.segments, tf.shape(recall.own)[-1]
         distances = segments.anchors[..., None] - task.positions(recall.draws, steps)
-        inside = tf.sequence_mask(segments.lengths, steps)
+        gaps, counted = gaps_of(recall)
+        inside = tf.sequence_mask(segments.lengths, steps) & (counted > 0)[:, None, None]
         picked = [tf.boolean_mask(t, inside) for t in (distances, recall.own, recall.other)]
-        return picked, gaps_of(recall)
+        return picked, (gaps, counted)
 
     gap, tokens = MemoryGap("gap"), []
     for batch in batches:

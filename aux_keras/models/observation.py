@@ -97,11 +97,15 @@ def read_tokens(model, inputs, sequences, mask):
             f"reconstructed; integers of shape {tokens.shape} go into an Embedding"
         )
     tokens = tf.cast(tokens, tf.int32 if tokens.shape.rank == 2 else tf.float32)
-    if tokens.shape[1] != sequences.shape[1]:
-        raise ValueError(
-            "`rnn` must read a time step for every token. Received: "
-            f"{sequences.shape[1]} time steps for {tokens.shape[1]} tokens"
-        )
+    told = "`rnn` must read a time step for every token. Received: "
+    steps, read = tokens.shape[1], sequences.shape[1]
+    if None not in (steps, read) and steps != read:
+        raise ValueError(f"{told}{read} time steps for {steps} tokens")
+    if None in (steps, read):
+        steps, read = tf.shape(tokens)[1], tf.shape(sequences)[1]
+        told = [told, read, "time steps for", steps, "tokens"]
+        with tf.control_dependencies([tf.debugging.Assert(steps == read, told)]):
+            tokens = tf.identity(tokens)
     if mask is None:  # nothing makes a sequence shorter
         input_checks.check_segments(model.active_losses(), tokens.shape[1])
     return valid_steps(tokens, mask)[0]

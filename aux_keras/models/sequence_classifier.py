@@ -187,7 +187,9 @@ class SequenceClassifier(AuxiliaryModel):
     def expected_data(self):
         features = self.features if self.built and self.vocabulary_size is None else None
         softmax = self.model.activation is keras.activations.softmax
-        classes = self.classes if softmax else super().expected_data().classes
+        loss = self.compiled_with()["loss"] if self.compiled else None
+        every = softmax and getattr(loss, "ignore_class", None) is None
+        classes = self.classes if every else super().expected_data().classes
         return input_checks.Expected(True, self.vocabulary_size, features, classes)
 
     def classify(self, features, training=False):
