@@ -1,6 +1,7 @@
 """Checks of arguments that several layers take, and their way back from a config."""
 
 import copy
+import numbers
 import operator
 
 import keras
@@ -32,8 +33,13 @@ def check_choice(name, value, choices):
 
 def check_rate(name, value):
     """Returns a probability of dropping, or raises a `ValueError` that names the argument."""
-    if not 0 <= value < 1:
-        raise ValueError(f"`{name}` must be in [0, 1). Received: {name}={value}")
+    return check_real(name, value, lambda v: 0 <= v < 1, "a number in [0, 1)")
+
+
+def check_real(name, value, accepts, expected):
+    """Returns a real number, or raises a `ValueError` that names the argument."""
+    if not isinstance(value, numbers.Real) or not accepts(value):
+        raise ValueError(f"`{name}` must be {expected}. Received: {name}={value!r}")
     return value
 
 

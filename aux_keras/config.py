@@ -237,6 +237,11 @@ class ExperimentConfig:
                 "`cell` must be left out: `method` names the whole network. "
                 f"Received: method={self.method!r}, cell={self.cell!r}"
             )
+        if self.method == "p" and self.structure == "stacked" and self.decoder_layers != 2:
+            raise ValueError(
+                "`decoder_layers` must be left out with structure='stacked', one layer. "
+                f"Received: decoder_layers={self.decoder_layers}"
+            )
         if self.local_workers and self.strategy == "mirrored":
             raise ValueError(
                 "`local_workers` must be left out with strategy='mirrored'. Received: "

@@ -245,6 +245,7 @@ def test_one_value_keeps_its_name_all_the_way():
             "`placement` must be left out with method='lstm', which does not read it; r, rp do",
         ),
         (dict(method="transformer", compression=2), "`compression` must be left out"),
+        (dict(method="p", decoder_layers=3), "`decoder_layers` must be left out"),
     ],
 )
 def test_bad_values_are_named(values, message):

@@ -49,7 +49,7 @@ class SelfAttention(keras.layers.Layer):
         lengths: `(batch,)` int, valid positions of each sequence, by default all.
 
     Returns:
-        `(batch, time, units)`; behind a sequence's length it means nothing.
+        `(batch, time, units)`; undefined past a sequence's length.
 
     Raises:
         ValueError: if `num_heads` is not positive, or does not divide `units`.

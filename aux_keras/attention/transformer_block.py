@@ -50,7 +50,7 @@ class TransformerBlock(keras.layers.Layer):
         key: `(2,)` int32, see `randomness`; by default a new one in training.
 
     Returns:
-        `(batch, time, units)`; behind a sequence's length it means nothing.
+        `(batch, time, units)`; undefined past a sequence's length.
 
     Raises:
         ValueError: if `intermediate_dim` is not a positive integer, `drop_rate` outside [0, 1),

@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from aux_keras.arguments import check_positive
+from aux_keras.arguments import check_positive, check_real
 
 
 @keras.saving.register_keras_serializable("aux_keras")
@@ -41,8 +41,7 @@ class IRNNCell(keras.layers.SimpleRNNCell):
         self, units: int, stddev: float, name: str | None = None, dtype: Any = None,
         trainable: bool = True,
     ) -> None:  # fmt: skip
-        if not stddev > 0:
-            raise ValueError(f"`stddev` must be positive. Received: {stddev=}")
+        check_real("stddev", stddev, lambda v: v > 0, "a positive number")
         super().__init__(
             check_positive("units", units), activation="relu",
             kernel_initializer=keras.initializers.RandomNormal(stddev=stddev),

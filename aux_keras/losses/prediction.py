@@ -42,7 +42,7 @@ class Prediction(AuxiliaryLoss):
     Call arguments, Returns: see `AuxiliaryLoss`.
 
     Raises:
-        ValueError: on arguments outside what is said above.
+        ValueError: on arguments outside these ranges.
 
     Example:
         >>> loss = Prediction(segment_length=50, truncation=25)

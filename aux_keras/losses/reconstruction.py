@@ -43,7 +43,7 @@ class Reconstruction(AuxiliaryLoss):
     Call arguments, Returns: see `AuxiliaryLoss`.
 
     Raises:
-        ValueError: on arguments outside what is said above.
+        ValueError: on arguments outside these ranges.
 
     Example:
         >>> loss = Reconstruction(segment_length=50, truncation=25)

@@ -29,7 +29,7 @@ class AuxiliaryModel(keras.Model):
     not rewritten: what it returns, its dropout and its weights stay as they are, and it can be
     used alone at any time. The sequence that goes into the recurrent layer is observed, and the
     auxiliary losses reconstruct or predict the model's input tokens from the layer's state at
-    random anchors, with gradient through the `truncation` steps before each.
+    random anchors. What the gradient passes through, the losses say.
 
     If the layer is a `TruncatedRNN`, one forward run serves its output and all anchors. Any other
     Keras RNN layer reads the sequence a second time, without dropout inside its cell.

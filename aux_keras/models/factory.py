@@ -12,7 +12,7 @@ from aux_keras.attention import (
     TransformerBlock,
 )
 from aux_keras.cells import IRNNCell, URNNCell
-from aux_keras.config import FULL
+from aux_keras.config import ATTENTION, FULL
 from aux_keras.layers import TokenEmbedding
 from aux_keras.losses import LanguageModel, Prediction, Reconstruction, SequenceAutoencoder
 from aux_keras.models.auxiliary_classifier import AuxiliaryClassifier
@@ -23,7 +23,6 @@ KERAS_RNNS = {
     "gru": (keras.layers.GRU, keras.layers.GRUCell),
     "simple_rnn": (keras.layers.SimpleRNN, keras.layers.SimpleRNNCell),
 }
-ATTENTION_ONLY = ("transformer", "tdmca")
 KERNEL_SIZES = {"dense": None, "separable": (3, 31)}
 
 
@@ -55,7 +54,7 @@ def build(config, time, features, classes, vocabulary_size=None, preprocessing=N
         raise ValueError(
             "`embedding_units` must be at least 1 for characters. Received: embedding_units=0"
         )
-    make = transformer if config.method in ATTENTION_ONLY else recurrent
+    make = transformer if config.method in ATTENTION else recurrent
     model = make(
         config, policy, classes=classes, embedding=embedding,
         classifier_units=config.classifier_units or None, drop_rate=config.drop_rate,

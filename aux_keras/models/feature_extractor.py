@@ -62,12 +62,8 @@ def feature_extractor(
         )
         outputs = layer(outputs)
         copies.append((layer, embedding))
-    if isinstance(rnn, keras.layers.RNN):
-        layer = type(rnn).from_config({**rnn.get_config(), "return_sequences": return_sequences,
-                                       "return_state": False})  # fmt: skip
-    else:
-        cell = type(rnn).from_config(rnn.get_config())
-        layer = keras.layers.RNN(cell, return_sequences=return_sequences, dtype=rnn.dtype_policy)
+    layer = type(rnn).from_config({**rnn.get_config(), "return_sequences": return_sequences,
+                                   "return_state": False})  # fmt: skip
     outputs = layer(outputs)
     copies.append((layer, rnn))
     for copy, original in copies:

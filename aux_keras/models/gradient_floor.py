@@ -43,10 +43,10 @@ def warn_if_damped(optimizer, weights):
     for weight in weights:
         size = gradient_size(optimizer, weight) if weight.name == "recurrent_kernel" else None
         if floor and size is not None and 0 < size < floor:
-            name = type(optimizer).__name__
+            name, smaller = type(optimizer).__name__, 1e-3 * optimizer.epsilon
             warnings.warn(
                 f"{name} damps the gradient of the recurrent kernel: its root mean square, "
                 f"{size:.1e}, is below {floor:.1e}, where epsilon={optimizer.epsilon} takes over. "
-                f"Give the optimizer a smaller one: keras.optimizers.{name}(epsilon=1e-10)",
+                f"Give the optimizer a smaller one: keras.optimizers.{name}(epsilon={smaller:.0e})",
                 stacklevel=3,
             )

@@ -204,8 +204,8 @@ def takes_training(cell):
 def read(recurrence, tokens, record, lengths):
     """Reads on from a record, without gradient and without keeping any step.
 
-    A plain loop for all cells, not compiled for given shapes: whatever batch and time come,
-    nothing is compiled again.
+    A plain loop for all cells, not compiled for given shapes: a new batch size or length needs no
+    recompilation.
 
     Args:
         recurrence: `LSTMRecurrence` or `CellRecurrence`.

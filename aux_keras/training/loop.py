@@ -169,7 +169,12 @@ def phases(config, task, model):
         found.insert(0, Phase("pretrain", epoch_steps, pretraining, halfway))
     found = [phase for phase in found if phase.steps]
     if not found:
-        raise ValueError("`epochs` or `pretrain_epochs` must be at least 1: nothing is trained")
+        named = "`epochs` or `pretrain_epochs`" if model.auxiliary else "`epochs`"
+        raise ValueError(
+            f"{named} must be at least 1: nothing is trained. Received: epochs={config.epochs}, "
+            f"steps={config.steps}, pretrain_epochs={config.pretrain_epochs}, "
+            f"pretrain_steps={config.pretrain_steps}"
+        )
     return found
 
 
