@@ -41,7 +41,7 @@ class IRNNCell(keras.layers.SimpleRNNCell):
         self, units: int, stddev: float, name: str | None = None, dtype: Any = None,
         trainable: bool = True,
     ) -> None:  # fmt: skip
-        check_real("stddev", stddev, lambda v: v > 0, "a positive number")
+        check_real("stddev", stddev, lambda v: v > 0, "positive")
         super().__init__(
             check_positive("units", units), activation="relu",
             kernel_initializer=keras.initializers.RandomNormal(stddev=stddev),
