@@ -193,7 +193,7 @@ def test_pretraining_a_dataset_with_labels_ignores_them():
 
 
 def test_pretraining_needs_compile_and_an_auxiliary_loss():
-    with pytest.raises(ValueError, match="Call `compile` before `pretrain`"):
+    with pytest.raises(ValueError, match="`compile` must be called before `pretrain`"):
         model("r", compiled=False).pretrain(arrays()[0])
     with pytest.raises(ValueError, match="`pretrain` needs an auxiliary loss"):
         model("").pretrain(arrays()[0])

@@ -19,7 +19,7 @@ from aux_keras.scan.rows import merge_anchors
 
 
 class Draws(NamedTuple):
-    """All that is random in a task for one batch; the first axis of each is `batch`.
+    """All that is random in a loss for one batch; the first axis of each is `batch`.
 
     `segments`: where the segments are. `feed`: `(batch, anchors, l)` bool, whether the
     decoder is fed the true token. `uniform`: `(batch, anchors, l)` in [0, 1), what fed-back
@@ -100,7 +100,7 @@ class AuxiliaryLoss(keras.layers.Layer):
 
     @property
     def samples(self):
-        """Whether the task feeds its own outputs back (scheduled sampling)."""
+        """Whether the loss feeds its decoder's own outputs back (scheduled sampling)."""
         return False
 
     def draw(self, lengths, key, feed_probability, training, growth=1.0):

@@ -33,7 +33,7 @@ class LanguageModel(keras.layers.Layer):
         ValueError: on a bad truncation or `num_sampled`; on the others when the layer is built.
 
     Example:
-        >>> task = LanguageModel(truncation=100, hidden_units=256, drop_rate=0.5)
+        >>> loss = LanguageModel(truncation=100, hidden_units=256, drop_rate=0.5)
 
     Reference: Dai & Le 2015, "Semi-supervised sequence learning".
     """

@@ -28,7 +28,7 @@ class SequenceAutoencoder(LanguageModel):
         ValueError: as `LanguageModel`.
 
     Example:
-        >>> task = SequenceAutoencoder(truncation=100, hidden_units=256, drop_rate=0.5)
+        >>> loss = SequenceAutoencoder(truncation=100, hidden_units=256, drop_rate=0.5)
 
     Reference: Dai & Le 2015, "Semi-supervised sequence learning", section 2.
     """

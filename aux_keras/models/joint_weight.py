@@ -32,13 +32,14 @@ class JointWeight:
         if self._checked(value) > 0 and not self.trains:
             raise ValueError(
                 "`auxiliary_weight` must be given when the model is made: with 0 the losses are "
-                f"left out of it. Received: {value}"
+                f"left out of it. Received: auxiliary_weight={value}"
             )
         self.variable.assign(value)
 
     def _checked(self, value):
         if not isinstance(value, numbers.Real) or not 0 <= value < math.inf:
             raise ValueError(
-                f"`auxiliary_weight` must be a finite number >= 0. Received: {value!r}"
+                f"`auxiliary_weight` must be a finite number >= 0. "
+                f"Received: auxiliary_weight={value!r}"
             )
         return value

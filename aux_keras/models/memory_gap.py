@@ -39,7 +39,7 @@ class Recall(NamedTuple):
     other: tf.Tensor
 
 
-def recall(reading, tasks, key, growth, blocks=None):
+def recall(reading, losses, key, growth, blocks=None):
     """Every loss with the states of its own sequences, and with those of others.
 
     Decoders run free and nothing is dropped. The others' states are those of the batch
@@ -47,7 +47,7 @@ def recall(reading, tasks, key, growth, blocks=None):
 
     Args:
         reading: `Reading` of the batch.
-        tasks: list of auxiliary losses.
+        losses: list of auxiliary losses.
         key: `(2,)` int32, of the draws.
         growth: float scalar in [0, 1], how far the curriculum of placements has come.
         blocks: see `map_rows`.
@@ -57,23 +57,23 @@ def recall(reading, tasks, key, growth, blocks=None):
     """
     encoder, embedding, *batch = reading
     draws = [
-        task.draw_recall(reading.lengths, randomness.fold_in(key, i), growth)
-        for i, task in enumerate(tasks, start=1)
+        loss.draw_recall(reading.lengths, randomness.fold_in(key, i), growth)
+        for i, loss in enumerate(losses, start=1)
     ]
     others = [roll_rows(part) for part in (reading.features, reading.lengths)]
 
     def run(tokens, features, lengths, draws, other_features, other_lengths):
-        counts = [task.recall_window(d)[0] for task, d in zip(tasks, draws)]
+        counts = [loss.recall_window(d)[0] for loss, d in zip(losses, draws)]
         own = states_at(encoder, features, [(c, 0) for c in counts])
         counts = [tf.minimum(c, other_lengths[:, None]) for c in counts]
         other = states_at(encoder, other_features, [(c, 0) for c in counts])
         return [
-            [task.token_losses(tokens, d, r, encoder, embedding, features) for r in records]
-            for task, d, *records in zip(tasks, draws, own, other)
+            [loss.token_losses(tokens, d, r, encoder, embedding, features) for r in records]
+            for loss, d, *records in zip(losses, draws, own, other)
         ]
 
-    losses = map_rows(run, *batch, draws, *others, blocks=blocks)
-    return [Recall(d, *pair) for d, pair in zip(draws, losses)]
+    pairs = map_rows(run, *batch, draws, *others, blocks=blocks)
+    return [Recall(d, *pair) for d, pair in zip(draws, pairs)]
 
 
 def sequence_gaps(own, other, lengths):

@@ -84,7 +84,7 @@ def memory_profile(model: AuxiliaryModel, inputs: Any, loss: str | None = None) 
         >>> profile.distances
         array([1, 2, 3, 4])
     """
-    task = loss_runs.find_loss(model.auxiliary, loss)
+    auxiliary = loss_runs.find_loss(model.auxiliary, loss)
     batches = [inputs]
     if isinstance(inputs, tf.data.Dataset):
         labelled = isinstance(inputs.element_spec, tuple)
@@ -92,9 +92,9 @@ def memory_profile(model: AuxiliaryModel, inputs: Any, loss: str | None = None) 
 
     @tf.function
     def recalled(batch):
-        (recall,) = model.recall(model.reading(batch), [task])
+        (recall,) = model.recall(model.reading(batch), [auxiliary])
         segments, steps = recall.draws.segments, tf.shape(recall.own)[-1]
-        distances = segments.anchors[..., None] - task.positions(recall.draws, steps)
+        distances = segments.anchors[..., None] - auxiliary.positions(recall.draws, steps)
         gaps, counted = gaps_of(recall)
         inside = tf.sequence_mask(segments.lengths, steps) & (counted > 0)[:, None, None]
         picked = [tf.boolean_mask(t, inside) for t in (distances, recall.own, recall.other)]
@@ -114,4 +114,6 @@ def memory_profile(model: AuxiliaryModel, inputs: Any, loss: str | None = None) 
     found, index, counts = np.unique(distances, return_inverse=True, return_counts=True)
     own, other = (np.bincount(index, losses) / counts for losses in (own, other))
     result = {name: float(value) for name, value in gap.result().items()}
-    return MemoryProfile(task.name, found, own, other, counts, result["gap"], result["gap_error"])
+    return MemoryProfile(
+        auxiliary.name, found, own, other, counts, result["gap"], result["gap_error"]
+    )

@@ -10,11 +10,13 @@ KEPT = ("jit_compile", "run_eagerly", "steps_per_execution", "auto_scale_loss") 
 def pretrain(model, x, y, optimizer, fit_arguments):
     """See `AuxiliaryModel.pretrain`."""
     if not model.compiled:
-        raise ValueError("Call `compile` before `pretrain`.")
+        raise ValueError("`compile` must be called before `pretrain`. Received: compiled=False")
     if not model.auxiliary:
         raise ValueError("`pretrain` needs an auxiliary loss. Received: auxiliary=[]")
     if y is not None:
-        raise ValueError("`y` must be left out: `pretrain` takes no labels")
+        raise ValueError(
+            f"`y` must be left out: `pretrain` takes no labels. Received: y={type(y).__name__}"
+        )
     compiled, scope = model.compiled_with, model.distribute_strategy.scope
     options = {name: value for name, value in compiled().items() if name in KEPT}
     model.pretraining = True

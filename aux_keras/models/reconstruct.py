@@ -26,7 +26,7 @@ class Reconstructor:
 
     def __init__(self, model, loss=None):
         self.model = model
-        self.task = loss_runs.find_loss(model.auxiliary, loss, Reconstruction)
+        self.loss = loss_runs.find_loss(model.auxiliary, loss, Reconstruction)
         self.compiled = tf.function(self._run, reduce_retracing=True)
 
     def __call__(self, inputs, anchors=None, length=None):
@@ -53,9 +53,9 @@ class Reconstructor:
         lengths = reading.lengths.numpy()
         given = lengths - 1 if anchors is None else np.asarray(anchors)
         anchors = check_anchors(given, lengths)
-        earliest = int(anchors.min()) if anchors.size else self.task.segment_length
+        earliest = int(anchors.min()) if anchors.size else self.loss.segment_length
         if length is None:
-            length = min(self.task.segment_length, earliest)
+            length = min(self.loss.segment_length, earliest)
         if check_integer("length", length, 1) > earliest:
             raise ValueError(
                 f"`length` must be at most {earliest}, the earliest anchor. Received: {length=}"
@@ -66,7 +66,7 @@ class Reconstructor:
     def _run(self, inputs, anchors, length):
         encoder, embedding, tokens, features, _ = self.model.reading(inputs)
         (record,) = states_at(encoder, features, [(anchors + 1, 0)])
-        return self.task.reconstruct(tokens, anchors, length, record, encoder, embedding)
+        return self.loss.reconstruct(tokens, anchors, length, record, encoder, embedding)
 
 
 def check_anchors(anchors, lengths):

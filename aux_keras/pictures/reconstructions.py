@@ -165,6 +165,6 @@ class Reconstructed:
     def __call__(self, inputs, anchors=None, length=None):
         said, tokens, anchors = self.run(inputs, anchors, length)
         anchors = np.broadcast_to(anchors, len(tokens))
-        first = anchors - said.shape[1] + (0 if self.run.task.reverse else 1)
-        name = self.run.task.name
+        first = anchors - said.shape[1] + (0 if self.run.loss.reverse else 1)
+        name = self.run.loss.name
         return Reconstructions(name, tokens, anchors, first, said, self.layout)
