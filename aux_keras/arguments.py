@@ -33,7 +33,7 @@ def check_choice(name, value, choices):
 
 def check_rate(name, value):
     """Returns a probability of dropping, or raises a `ValueError` that names the argument."""
-    return check_real(name, value, lambda v: 0 <= v < 1, "a number in [0, 1)")
+    return check_real(name, value, lambda v: 0 <= v < 1, "in [0, 1)")
 
 
 def check_real(name, value, accepts, expected):
