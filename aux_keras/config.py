@@ -237,10 +237,11 @@ class ExperimentConfig:
                 "`cell` must be left out: `method` names the whole network. "
                 f"Received: method={self.method!r}, cell={self.cell!r}"
             )
-        if self.method == "p" and self.structure == "stacked" and self.decoder_layers != 2:
+        layers, default = self.decoder_layers, type(self).decoder_layers
+        if self.method == "p" and self.structure == "stacked" and layers != default:
             raise ValueError(
                 "`decoder_layers` must be left out with structure='stacked', one layer. "
-                f"Received: decoder_layers={self.decoder_layers}"
+                f"Received: decoder_layers={layers}"
             )
         if self.local_workers and self.strategy == "mirrored":
             raise ValueError(

@@ -66,9 +66,9 @@ def losses_and_gradients(model, x, y, draws):
         from aux_keras.scan.windows import states_at
 
         requests = [task.window(d) for task, d in zip(model.auxiliary, draws)]
-        start = tuple(part[:, None] for part in encoder.first(len(lengths)))
+        first = encoder.first(len(lengths))
         records = states_at(encoder, tokens, [*requests, (lengths[:, None], 3)])
-        records = [record or start for record in records]
+        records = [record or first for record in records]
         auxiliary = [
             task(tokens, d, record, encoder=encoder, embedding=embedding)
             for task, d, record in zip(model.auxiliary, draws, records)

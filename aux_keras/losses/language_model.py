@@ -97,7 +97,7 @@ class LanguageModel(keras.layers.Layer):
         """See `AuxiliaryLoss.positions`."""
         return predicted_positions(draws.segments, steps)
 
-    def inputs_and_targets(self, tokens, features, starts):
+    def inputs_and_targets(self, tokens, features, starts=None):
         """What the RNN is fed and what it is to predict, of the shapes of features and tokens.
 
         The last input of a sequence is fed for nothing: its step is past the length.
@@ -105,24 +105,30 @@ class LanguageModel(keras.layers.Layer):
         Args:
             tokens: `(batch, time, features)`, or `(batch, time)` characters.
             features: `(batch, time, width)`, what the RNN reads at these tokens; or `tokens`.
-            starts: `(batch,)` int32, first input of each sequence.
+            starts: `(batch,)` int32, first input of each sequence, by default its first token.
         """
-        time = tf.shape(tokens)[1]
-        positions = tf.minimum(starts[:, None] + tf.range(time), time - 1)
-        tokens, features = (
-            tf.gather(t, positions, axis=1, batch_dims=1) for t in (tokens, features)
-        )
+        if starts is not None:
+            time = tf.shape(tokens)[1]
+            positions = tf.minimum(starts[:, None] + tf.range(time), time - 1)
+            tokens, features = (
+                tf.gather(t, positions, axis=1, batch_dims=1) for t in (tokens, features)
+            )
         return features, tf.roll(tokens, -1, axis=1)
 
     def token_losses(self, tokens, draws, record, encoder, embedding=None, features=None):
-        """See `AuxiliaryLoss.token_losses`; there are as many as time steps."""
+        """See `AuxiliaryLoss.token_losses`; there are as many as time steps.
+
+        `record` is that before the first token, `(rows, width)`, or that at the anchor.
+        """
         del embedding  # the encoder has its own
-        segments = draws.segments
+        segments, from_anchor = draws.segments, record[0].shape.rank == 3
         inputs, targets = self.inputs_and_targets(
-            tokens, tokens if features is None else features, segments.starts[:, 0]
+            tokens,
+            tokens if features is None else features,
+            segments.starts[:, 0] if from_anchor else None,
         )
         lengths, inputs = segments.lengths[:, 0], encoder.inputs(inputs)
-        start = tuple(state[:, 0] for state in record)
+        start = tuple(state[:, 0] for state in record) if from_anchor else record
         outputs = encoder.scan(inputs, start, lengths, self.truncation, "outputs")
         outputs = outputs[: tf.shape(targets)[1]]  # without the steps that `inputs` may have added
         mask, words = map(by_segment, draws[3:])

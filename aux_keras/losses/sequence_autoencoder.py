@@ -57,7 +57,7 @@ class SequenceAutoencoder(LanguageModel):
     def positions(self, draws, steps):
         return super().positions(draws, steps) - 1  # the first token is predicted too
 
-    def inputs_and_targets(self, tokens, features, starts):
+    def inputs_and_targets(self, tokens, features, starts=None):
         del starts  # the first token always
         over = tf.zeros_like(features[:, :1])
         return tf.concat([over, features[:, :-1]], axis=1), tokens

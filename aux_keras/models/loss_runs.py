@@ -66,8 +66,8 @@ def run_losses(
             requests.append((lengths[:, None], ends))
         if not training:
             requests = [request and (request[0], 0) for request in requests]
-        start = tuple(part[:, None] for part in first)  # of losses that want no other state
-        records = [r or start for r in states_at(encoder, features, requests, first)]
+        # A loss that wants no state starts where the sequence does.
+        records = [r or first for r in states_at(encoder, features, requests, first)]
         sums = [
             loss(tokens, d, record, encoder=encoder, embedding=embedding, features=features)
             for loss, d, record in zip(losses, draws, records)

@@ -191,8 +191,9 @@ class CellRecurrence:
         def step(t, record):
             return self.step(inputs[t], (*record, *masks))[: self.parts]
 
-        results = forward.outputs_and_starts(step, record, lengths, size, steps, steps)
-        outputs, starts, last = results
+        outputs, starts, last = forward.outputs_and_starts(
+            step, record, lengths, size, steps, steps
+        )
         return outputs, starts, (*last, *masks)
 
 
