@@ -189,7 +189,7 @@ class SegmentDecoder(keras.layers.Layer):
         feed = tf.transpose(tf.concat([tf.ones_like(feed[:, :1]), feed[:, 1:]], axis=1))
         feedback = (feedback or self.feedback) if characters else None
         if feedback == "sample" and uniform is None:
-            raise ValueError("`uniform` must be given, to draw the characters that are fed back")
+            raise ValueError("`uniform` must be given to draw fed-back characters. Received: None")
         uniform = uniform if uniform is None else tf.transpose(uniform)
         if self.feedback_gradient or not self._compiled(stack):
             return self._sample_and_predict(

@@ -74,7 +74,10 @@ def checked(method, model, arguments, options):
     Arrays are checked now; `tf.data`, `PyDataset` and generators when they are read.
     """
     if method.endswith("on_batch") and worker_count(model.distribute_strategy) > 1:
-        raise ValueError(f"With several workers give `fit` or `evaluate` a dataset, not `{method}`")
+        raise ValueError(
+            f"`{method}` must have one worker; give several a dataset, with `fit` or `evaluate`. "
+            f"Received: {worker_count(model.distribute_strategy)} workers"
+        )
     bound = inspect.signature(getattr(keras.Model, method)).bind(model, *arguments, **options)
     given = {name: value for name, value in bound.arguments.items() if name != "self"}
     given.update(given.pop("kwargs", {}))

@@ -107,7 +107,8 @@ def memory_profile(model: AuxiliaryModel, inputs: Any, loss: str | None = None) 
         tokens.append([np.asarray(part) for part in picked])
     if not tokens or not float(gap.count):
         raise ValueError(
-            "`inputs` must hold a batch of at least two sequences, of two tokens or more each"
+            "`inputs` must hold a batch of at least two sequences, of two tokens or more each. "
+            f"Received: {len(tokens)} batches, none of them such"
         )
     distances, own, other = (np.concatenate(parts) for parts in zip(*tokens))
     distances = distances.astype(int)

@@ -94,7 +94,7 @@ def read_tokens(model, inputs, sequences, mask):
     if tokens.dtype.is_integer and tokens.shape.rank == 3 and has_table(model.model):
         raise ValueError(
             "`tokens` must be one sequence of characters or words, (batch, time), to be "
-            f"reconstructed; integers of shape {tokens.shape} go into an Embedding"
+            f"reconstructed. Received: integers of shape {tokens.shape}, for an Embedding"
         )
     tokens = tf.cast(tokens, tf.int32 if tokens.shape.rank == 2 else tf.float32)
     told = "`rnn` must read a time step for every token. Received: "
@@ -223,8 +223,8 @@ def token_embedding(model, layer, name, characters):
     what = "keras.layers.Embedding of tokens (batch, time)"
     if name is None and not has_table(model):
         raise ValueError(
-            "Tokens of shape (batch, time) are characters, for which `model` must have a "
-            "keras.layers.Embedding; numbers need a last axis, (batch, time, 1). There is none"
+            "`model` must have a keras.layers.Embedding to read characters, tokens of shape "
+            f"(batch, time); numbers need a last axis, (batch, time, 1). Received: model={model!r}"
         )
     layer = find_layer(model, keras.layers.Embedding, what, "embedding", name)
     shared = TokenEmbedding(layer.output_dim, layer.input_dim)

@@ -17,7 +17,7 @@ from aux_keras.scan.cell_dropout import draw_masks, use_masks
 
 UNROLLED = 8  # steps per turn of the loop in `read`
 ONE_HOT = 512  # largest vocabulary that an LSTM reads as one-hot features
-SIZES = [2**k for k in range(4, 25)]  # time steps to which sequences of unknown length are padded
+SIZES = [64, *(2**k for k in range(8, 25))]  # steps to which sequences of unknown length are padded
 
 
 def make_recurrence(cell, embedding, dtype, training=False, key=None):
