@@ -73,10 +73,11 @@ def checked(method, model, arguments, options):
 
     Arrays are checked now; `tf.data`, `PyDataset` and generators when they are read.
     """
-    if method.endswith("on_batch") and worker_count(model.distribute_strategy) > 1:
+    workers = worker_count(model.distribute_strategy)
+    if method.endswith("on_batch") and workers > 1:
         raise ValueError(
             f"`{method}` must have one worker; give several a dataset, with `fit` or `evaluate`. "
-            f"Received: {worker_count(model.distribute_strategy)} workers"
+            f"Received: {workers} workers"
         )
     bound = inspect.signature(getattr(keras.Model, method)).bind(model, *arguments, **options)
     given = {name: value for name, value in bound.arguments.items() if name != "self"}

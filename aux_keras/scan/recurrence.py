@@ -17,7 +17,8 @@ from aux_keras.scan.cell_dropout import draw_masks, use_masks
 
 UNROLLED = 8  # steps per turn of the loop in `read`
 ONE_HOT = 512  # largest vocabulary that an LSTM reads as one-hot features
-SIZES = [64, *(2**k for k in range(8, 25))]  # steps to which sequences of unknown length are padded
+# Steps to which sequences of unknown length are padded; short ones, cheap to pad, share a size.
+SIZES = [64, *(2**k for k in range(8, 25))]
 
 
 def make_recurrence(cell, embedding, dtype, training=False, key=None):
