@@ -1,13 +1,20 @@
 """Flags, flagfiles, and the way of a value from a flagfile to a layer."""
 
 import dataclasses
+import inspect
 import pathlib
 import subprocess
 import sys
 
 import pytest
 
-from aux_keras import flags
+from aux_keras import (
+    AuxiliaryClassifier,
+    Prediction,
+    Reconstruction,
+    TransformerClassifier,
+    flags,
+)
 from aux_keras.config import ExperimentConfig, unread
 from aux_keras.models import factory
 
@@ -324,3 +331,32 @@ def test_bad_flags_are_named_and_write_nothing(flag, message, tmp_path):
     assert done.returncode == 1
     assert message in done.stdout + done.stderr
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("layer", "flags"),
+    [
+        (
+            AuxiliaryClassifier,
+            ("supervised_truncation", "classifier_units", "drop_rate", "auxiliary_weight"),
+        ),
+        (
+            TransformerClassifier,
+            ("classifier_units", "drop_rate", ("input_drop_rate", "transformer_drop_rate")),
+        ),
+        *[
+            (
+                loss,
+                (
+                    "num_anchors", "segment_length", ("truncation", "auxiliary_truncation"),
+                    ("hidden_units", "classifier_units"), "drop_rate", own,
+                ),
+            )
+            for loss, own in ((Reconstruction, "reverse"), (Prediction, "structure"))
+        ],
+    ],
+)  # fmt: skip
+def test_layers_and_flags_have_the_same_defaults(layer, flags):
+    parameters = inspect.signature(layer).parameters
+    for name, flag in (pair if isinstance(pair, tuple) else (pair, pair) for pair in flags):
+        assert parameters[name].default == getattr(ExperimentConfig(), flag), name

@@ -4,8 +4,12 @@ import re
 import shutil
 import signal
 
+import keras
+import numpy as np
 import pytest
 
+from aux_keras.models import input_checks
+from aux_keras.models.auxiliary_classifier import AuxiliaryClassifier
 from aux_keras.training.addresses import addresses
 from aux_keras.training.checkpoints import steps_done
 from tests import test_training as runs
@@ -124,6 +128,17 @@ def test_a_tf_config_that_cannot_be_meant_is_refused(text):
     with pytest.raises(ValueError, match=r"\$TF_CONFIG must be JSON") as error:
         addresses({"TF_CONFIG": text})
     assert text in str(error.value)
+
+
+@pytest.mark.parametrize("method", ["train_on_batch", "test_on_batch", "predict_on_batch"])
+def test_a_batch_alone_is_refused_by_several_workers(method, monkeypatch):
+    """Each would compute it by itself, and updates would not be shared."""
+    monkeypatch.setattr(input_checks, "worker_count", lambda strategy: 2)
+    model = AuxiliaryClassifier(3, keras.layers.LSTM(4))
+    data = [np.ones((2, 9, 1), "float32"), np.zeros(2)][: 1 if method == "predict_on_batch" else 2]
+    with pytest.raises(ValueError, match=f"`{method}` must have one worker") as error:
+        getattr(model, method)(*data)
+    assert str(error.value).endswith("Received: 2 workers")
 
 
 def test_several_workers_must_be_named(tmp_path):

@@ -18,7 +18,7 @@ class AuxiliaryClassifier(SequenceClassifier):
     through their embedding, a hidden layer, a DropConnect layer. Inference is the network
     alone. It trains like any Keras model: `compile`, `pretrain` (optional), `fit`.
     `sample_weight` and `class_weight` weigh the supervised loss; the auxiliary losses need no
-    label and take every sequence alike.
+    label and take every sequence alike. Sizes are the paper's by default.
 
     Args:
         classes: int, number of classes.
@@ -62,8 +62,9 @@ class AuxiliaryClassifier(SequenceClassifier):
     """
 
     def __init__(
-        self, classes: int, rnn: keras.layers.Layer, supervised_truncation: int | None,
-        classifier_units: int | None, drop_rate: float, embedding: keras.layers.Layer | None = None,
+        self, classes: int, rnn: keras.layers.Layer, supervised_truncation: int | None = 300,
+        classifier_units: int | None = 256, drop_rate: float = 0.5,
+        embedding: keras.layers.Layer | None = None,
         auxiliary: Sequence = (), auxiliary_weight: float = 1.0,
         sampling_decay_steps: int | None = None, dtype: Any = None, **kwargs: Any,
     ) -> None:  # fmt: skip

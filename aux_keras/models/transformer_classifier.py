@@ -39,7 +39,7 @@ class TransformerClassifier(SequenceClassifier):
 
     def __init__(
         self, classes: int, embedding: keras.layers.Layer, blocks: list,
-        classifier_units: int | None, drop_rate: float, input_drop_rate: float,
+        classifier_units: int | None = 256, drop_rate: float = 0.5, input_drop_rate: float = 0.1,
         dtype: Any = None, **kwargs: Any,
     ) -> None:  # fmt: skip
         encoder = TransformerEncoder(
