@@ -78,9 +78,8 @@ def roll_rows(tensor):
     total, offset, _ = rows
     ours = tf.range(tf.shape(tensor)[0]) + offset
     shape = tf.concat([total[None], tf.shape(tensor)[1:]], 0)
-    everything = tf.scatter_nd(
-        ours[:, None], tensor, shape
-    )  # `all_gather` wants a device of its own
+    # `all_gather` wants a device of its own.
+    everything = tf.scatter_nd(ours[:, None], tensor, shape)
     everything = tf.distribute.get_replica_context().all_reduce("sum", everything)
     return tf.ensure_shape(tf.gather(everything, (ours - 1) % total), tensor.shape)
 
