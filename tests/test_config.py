@@ -334,7 +334,7 @@ def test_bad_flags_are_named_and_write_nothing(flag, message, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("layer", "flags"),
+    ("layer", "arguments"),
     [
         (
             AuxiliaryClassifier,
@@ -356,7 +356,8 @@ def test_bad_flags_are_named_and_write_nothing(flag, message, tmp_path):
         ],
     ],
 )  # fmt: skip
-def test_layers_and_flags_have_the_same_defaults(layer, flags):
+def test_layers_and_flags_have_the_same_defaults(layer, arguments):
     parameters = inspect.signature(layer).parameters
-    for name, flag in (pair if isinstance(pair, tuple) else (pair, pair) for pair in flags):
+    for argument in arguments:  # named as their flag, or beside it
+        name, flag = argument if isinstance(argument, tuple) else (argument, argument)
         assert parameters[name].default == getattr(ExperimentConfig(), flag), name
