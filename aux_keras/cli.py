@@ -23,18 +23,14 @@ Each has --help."""
 def main():
     """Runs the command that the first argument names."""
     name, rest = (sys.argv[1:2] or ["--help"])[0], sys.argv[2:]
+    commands = {
+        "train": train, "export": export, "predict": predict.main, "experiment": command.main,
+        "figures": figures.main,
+    }  # fmt: skip
     if name in ("-h", "--help"):
         print(USAGE)
-    elif name == "train":
-        train("aux-keras train", rest)
-    elif name == "export":
-        export("aux-keras export", rest)
-    elif name == "predict":
-        predict.main("aux-keras predict", rest)
-    elif name == "experiment":
-        command.main("aux-keras experiment", rest)
-    elif name == "figures":
-        figures.main("aux-keras figures", rest)
+    elif name in commands:
+        commands[name](f"aux-keras {name}", rest)
     else:
         sys.exit(f"aux-keras: error: there is no command {name!r}\n{USAGE}")
 

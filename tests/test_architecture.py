@@ -13,23 +13,17 @@ import aux_keras
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "aux_keras"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-SHARED = {
-    "arguments",
-    "backend",
-    "padding",
-    "quiet",
-    "randomness",
-}  # small, and seen from everywhere
+SHARED = {"arguments", "backend", "padding", "quiet", "randomness"}  # small, seen from everywhere
 MAY_SEE = {
     "scan": SHARED | {"scan"},
     "cells": SHARED | {"cells"},
     "layers": SHARED | {"scan", "layers"},
-    "attention": SHARED | {"layers", "attention"},
+    "attention": SHARED | {"attention"},
     "losses": SHARED | {"scan", "layers", "losses"},
     "models": SHARED | {"scan", "cells", "layers", "attention", "losses", "models"},
     "pictures": {"models", "pictures"},
     "data": {"data"},
-    "serving": {"quiet", "scan", "layers", "models", "data", "serving"},
+    "serving": {"quiet", "scan", "models", "data", "serving"},
     "training": {"losses", "models", "data", "serving", "pictures", "training"},
     "experiments": {"config", "flags", "training", "experiments", "data", "models"},
 }

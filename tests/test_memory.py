@@ -247,13 +247,11 @@ def test_reconstructions_equal_the_slow_decoder(make, reverse):
     ("anchors", "options", "message"),
     [
         (TIME, {}, "`anchors` must be from 1 to the last valid token"),
-        (
-            [7, 8],
-            {},
-            "`anchors` must be from 1 to the last valid token",
-        ),  # here [8, 8]
+        ([7, 8], {}, "`anchors` must be from 1 to the last valid token"),  # here [8, 8]
         (0, {}, "`anchors` must be from 1"),
         (1.5, {}, "`anchors` must be an integer"),
+        ([[5, 6]], {}, r"of shape \(1, 2\) for a batch of 2"),
+        ([5, 6, 7], {}, r"of shape \(3,\) for a batch of 2"),
         (5, dict(length=6), "`length` must be at most 5"),
         (5, dict(length=0), "`length` must be an integer of at least 1"),
         (5, dict(loss="prediction"), "`loss` must name one of"),

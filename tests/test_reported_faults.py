@@ -8,6 +8,7 @@ import tensorflow as tf
 import aux_keras as ak
 from aux_keras.data import dbpedia, prepared, transforms
 from aux_keras.losses.reconstruction import Reconstruction
+from aux_keras.models import building
 from aux_keras.scan import rows
 from aux_keras.serving import predict
 
@@ -42,15 +43,18 @@ def fit(model, x=X, y=Y, **options):
     return model.fit(x, y, batch_size=8, shuffle=False, verbose=0, **options).history
 
 
+class Anneal(keras.callbacks.Callback):
+    def __init__(self, *weights):
+        self.weights = weights
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.model.auxiliary_weight = self.weights[epoch]
+
+
 def test_a_callback_anneals_the_weight_of_the_auxiliary_losses():
     weights = [1.0, 0.0, 5.0]
-
-    class Anneal(keras.callbacks.Callback):
-        def on_epoch_begin(self, epoch, logs=None):
-            self.model.auxiliary_weight = weights[epoch]
-
     model = classifier(auxiliary=[reconstruction()])
-    history = fit(model, epochs=3, callbacks=[Anneal()])
+    history = fit(model, epochs=3, callbacks=[Anneal(*weights)])
     got = [
         (loss - supervised) / auxiliary
         for loss, supervised, auxiliary in zip(
@@ -62,9 +66,24 @@ def test_a_callback_anneals_the_weight_of_the_auxiliary_losses():
     for wrong in (-1, float("nan"), "a"):
         with pytest.raises(ValueError, match="`auxiliary_weight` must be a finite number"):
             model.auxiliary_weight = wrong
-    without = classifier(auxiliary=[reconstruction()], auxiliary_weight=0)
-    with pytest.raises(ValueError, match="must be given when the model is made"):
-        without.auxiliary_weight = 1.0
+
+
+def test_a_weight_of_zero_may_be_raised_whenever_it_became_zero(tmp_path):
+    """While the model is made, or before it was saved; compiled steps are made anew."""
+    annealed = classifier(auxiliary=[reconstruction()])
+    fit(annealed, epochs=2, callbacks=[Anneal(1.0, 0.0)])
+    annealed.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    for model in (loaded, classifier(auxiliary=[reconstruction()], auxiliary_weight=0)):
+        assert "auxiliary_loss" not in fit(model)
+        assert "auxiliary_loss" not in model.evaluate(X, Y, verbose=0, return_dict=True)
+        history = fit(model, epochs=3, callbacks=[Anneal(0.0, 2.0, 2.0)])
+        assert len(history["loss"]) == 3 and len(history["auxiliary_loss"]) == 2
+        np.testing.assert_allclose(
+            history["loss"][2],
+            history["supervised_loss"][2] + 2 * history["auxiliary_loss"][1], rtol=1e-5,
+        )  # fmt: skip
+        assert "auxiliary_loss" in model.evaluate(X, Y, verbose=0, return_dict=True)
 
 
 def test_activity_regularizers_count():
@@ -223,6 +242,37 @@ def test_a_class_may_be_ignored_by_both_models():
     for model in (wrapped(L.LSTM(4)), classifier()):
         model.compile("sgd", loss)
         assert np.isfinite(fit(model, y=np.where(np.arange(len(Y)) % 2, Y, -1))["loss"][0])
+
+
+def test_labels_of_logits_are_checked_too():
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    for model in (classifier(activation="linear"), wrapped(L.LSTM(4))):
+        model.compile("sgd", loss)
+        with pytest.raises(ValueError, match="`y` holds a label outside"):
+            fit(model, y=Y + 1)
+
+
+def test_no_batch_is_read_to_build_what_is_built():
+    class Unread(keras.utils.PyDataset):
+        def __getitem__(self, index):
+            raise AssertionError("a batch was read")
+
+    model = classifier()
+    model.build((None, 9, 2))
+    building.build_for(model, Unread())
+    with pytest.raises(AssertionError, match="a batch was read"):
+        building.build_for(classifier(), Unread())
+
+
+def test_a_sequence_that_is_all_masked_has_finite_features():
+    block = ak.TransformerBlock(ak.SelfAttention(num_heads=2), 8, drop_rate=0.1)
+    encoder = ak.TransformerEncoder(ak.TokenEmbedding(4), [block])
+    mask = np.arange(9) < np.array([9, 0, 3])[:, None]
+    with tf.GradientTape() as tape:
+        features = encoder(X[:3], mask=tf.constant(mask), training=True)
+    np.testing.assert_array_equal(features[1], 0)
+    gradients = tape.gradient(features, encoder.trainable_weights)
+    assert all(np.isfinite(gradient).all() for gradient in gradients)
 
 
 def test_a_masked_sequence_has_no_token_to_predict():

@@ -383,6 +383,8 @@ BAD_PREPROCESSING = {
     "order": ({**IMAGES, "order": [0, 1]}, "'order': None, or a permutation of 64 pixels"),
     "names": ({**IMAGES, "label_names": ["a", "b"]}, "strings. Received: .* for 10 classes"),
     "upper case": ({**TEXTS, "alphabet": "ACGT"}, "none of them upper case"),
+    "length no integer": ({**TEXTS, "max_length": 9.0}, "'max_length': a positive integer"),
+    "size no integer": ({**IMAGES, "max_pixels": 1e6}, "'max_pixels': a positive integer"),
     "length missing": ({"alphabet": "acgt"}, "'max_length': a positive integer"),
 }
 

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from aux_keras.arguments import check_positive
+from aux_keras.arguments import check_integer, check_positive
 from aux_keras.attention.self_attention import SelfAttention, attention
 
 
@@ -72,9 +72,7 @@ class LocalAttention(SelfAttention):
     def __init__(self, num_heads: int, block: int, margin: int, **kwargs: Any) -> None:
         super().__init__(num_heads, **kwargs)
         self.block = check_positive("block", block)
-        if not isinstance(margin, int) or margin < 0:
-            raise ValueError(f"`margin` must be an integer of at least 0. Received: {margin=}")
-        self.margin = margin
+        self.margin = check_integer("margin", margin, 0)
 
     def attend(self, query, key, value, lengths):
         return local_attention(query, key, value, lengths, self.num_heads, self.block, self.margin)

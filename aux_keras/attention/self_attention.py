@@ -78,7 +78,6 @@ class SelfAttention(keras.layers.Layer):
         )
         for layer in (self.query, self.key, self.value, self.output_layer):
             layer.build((None, None, units))
-        self.built = True
 
     def call(self, inputs: tf.Tensor, lengths: tf.Tensor | None = None) -> tf.Tensor:
         projected = self.query(inputs), self.key(inputs), self.value(inputs)

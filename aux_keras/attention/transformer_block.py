@@ -94,7 +94,6 @@ class TransformerBlock(keras.layers.Layer):
             if not layer.built:  # attention that was loaded is
                 layer.build((None, None, units))
         self.output_layer.build((None, None, self.intermediate_dim))
-        self.built = True
 
     def _feed_forward(self, units, index, name, **options):
         policy = self.dtype_policy

@@ -75,7 +75,6 @@ class TransformerEncoder(keras.layers.Layer):
         for layer in (*self.blocks, self.norm):
             if not layer.built:
                 layer.build((None, None, self.embedding.units))
-        self.built = True
 
     def call(
         self, tokens: tf.Tensor, mask: tf.Tensor | None = None, training: bool = False
@@ -95,7 +94,8 @@ class TransformerEncoder(keras.layers.Layer):
             outputs = block(outputs, lengths, training=training, key=key)
         # float32: in half precision a sum over thousands of steps stands still.
         outputs = tf.cast(zero_padding(self.norm(outputs), lengths), tf.float32)
-        mean = tf.reduce_sum(outputs, axis=1) / tf.cast(lengths, tf.float32)[:, None]
+        counts = tf.maximum(lengths, 1)  # a row that is all masked has zeros, as in a TruncatedRNN
+        mean = tf.reduce_sum(outputs, axis=1) / tf.cast(counts, tf.float32)[:, None]
         return tf.cast(mean, self.compute_dtype)
 
     def compute_output_shape(self, tokens_shape, mask_shape=None):

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from aux_keras.arguments import check_positive
+from aux_keras.arguments import check_integer, check_positive
 
 
 def reflect(z, v):
@@ -79,7 +79,7 @@ class URNNCell(keras.layers.Layer):
         The output, `(batch, 2 * units)`, and the new states.
 
     Raises:
-        ValueError: if `units` is not a positive integer, or `seed` no integer.
+        ValueError: if `units` is not a positive integer, or `seed` no integer of at least 0.
 
     Example:
         >>> keras.layers.RNN(URNNCell(512))(np.zeros((2, 784, 1))).shape
@@ -91,9 +91,7 @@ class URNNCell(keras.layers.Layer):
     def __init__(self, units: int, seed: int = 0, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
         self.units = check_positive("units", units)
-        if not isinstance(seed, int):
-            raise ValueError(f"`seed` must be an integer: it is saved. Received: {seed=}")
-        self.seed = seed
+        self.seed = check_integer("seed", seed, 0)
         self.permutation = np.random.RandomState(seed).permutation(units)
         self.state_size = self.output_size = 2 * units
 
@@ -111,7 +109,6 @@ class URNNCell(keras.layers.Layer):
         self.bias = add("bias", (units,), uniform(-0.01, 0.01))
         bound = math.sqrt(3 / (2 * units))  # a state of norm 1, on average
         self.initial_state = add("initial_state", (2 * units,), uniform(-bound, bound))
-        self.built = True
 
     def get_initial_state(self, batch_size=None):
         """The trained state before the first token, `(batch, 2 * units)`."""

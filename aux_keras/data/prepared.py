@@ -17,7 +17,7 @@ def builder(name, data_dir, download):
 
     Args:
         name: `name`, `name/config`, and either with `:version`, as TFDS has it.
-        data_dir, download: see `pixels.load_images`.
+        data_dir, download: see `datasets.images`.
 
     Raises:
         ValueError: if there is no such data set.

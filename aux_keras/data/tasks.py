@@ -6,26 +6,18 @@ DOCUMENTS = ("dbpedia",)
 
 
 def load(
-    task, seed, data_dir=None, download=False, manual_dir=None, image_size=None,
-    train_examples=None, test_examples=None, validation_fraction=0.0, permutation="random",
-    use_titles=True, bucket_lengths=(),
+    task, seed, download=False, image_size=None, permutation="random", use_titles=True,
+    bucket_lengths=(), **common,
 ):  # fmt: skip
     """A task by its name.
 
-    Args: see `pixels.load_images`, `documents.load` and `datasets`.
+    Args: see `pixels.load_images`, `documents.load` and `datasets`; `common` is what both take.
 
     Returns:
         `SequenceTask` or `DocumentTask`. Both have `time` and `features`, or None and a
         `vocabulary_size`; `classes`, `sizes`, `notes`, `preprocessing()`, `epoch_steps()`,
         `training()` and `evaluation()`.
     """
-    common = {
-        "data_dir": data_dir,
-        "manual_dir": manual_dir,
-        "train_examples": train_examples,
-        "test_examples": test_examples,
-        "validation_fraction": validation_fraction,
-    }
     if task in DOCUMENTS:
         if download or image_size is not None:
             raise ValueError(

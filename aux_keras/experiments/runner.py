@@ -118,15 +118,16 @@ def measure(pool, runs):
     return dict(pool.ask({n: {"flags": flags, "timed": True} for n, flags in runs.items()}))
 
 
-def run_all(pool, runs, workdir, seconds, progress=print):
+def run_all(pool, runs, workdir, seconds):
     """Runs what `train.py` runs for each configuration; a finished run is not run again.
+
+    Prints a line per run: what it reached, and the time left.
 
     Args:
         pool: `Pool`.
         runs: dict from a run's name to the list of its flags.
         workdir: folder, with a folder of its own for every run.
         seconds: dict from a run's name to how long it should take; of what is not there, 0.
-        progress: function that is given a line per run: what it reached, and the time left.
 
     Returns:
         dict from a run's name to its `result.json`, with its folder as `workdir`.
@@ -145,7 +146,7 @@ def run_all(pool, runs, workdir, seconds, progress=print):
         line = f"{len(results)}/{len(runs)} {name}: {result['test_accuracy']:.4f}"
         if planned and (left := sum(seconds.get(n, 0) for n in set(runs) - set(results))):
             line += f", {duration(left * (time.perf_counter() - began) / planned)} left"
-        progress(line)
+        print(line)
     return results
 
 

@@ -86,7 +86,6 @@ class DropConnectDense(keras.layers.Layer):
             name="kernel", shape=(inputs_shape[-1], self.units), initializer=self.kernel_initializer
         )
         self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros")
-        self.built = True
 
     def draw_mask(self, rows, key):
         """Mask with inverted scaling: entries are 0 or `1 / (1 - rate)`.

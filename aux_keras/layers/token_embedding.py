@@ -54,7 +54,6 @@ class TokenEmbedding(keras.layers.Layer):
         )
         if self.vocabulary_size is None:
             self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros")
-        self.built = True
 
     def call(self, tokens: tf.Tensor) -> tf.Tensor:
         kernel = tf.cast(self.kernel, self.compute_dtype)

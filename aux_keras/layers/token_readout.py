@@ -89,7 +89,6 @@ class TokenReadout(keras.layers.Layer):
         if self.hidden:
             self.hidden.build((None, width))
         self.output_layer.build((None, self.hidden_units or width))
-        self.built = True
 
     def draw_mask(self, rows, key):
         """DropConnect masks `(rows, hidden, features)`; `(rows, 0)` if nothing is dropped."""

@@ -10,12 +10,19 @@ from aux_keras.arguments import check_truncation, is_cell, revive
 from aux_keras.layers.token_embedding import TokenEmbedding
 from aux_keras.padding import expand_steps, valid_steps
 from aux_keras.scan import recompute, recurrence, windows
-from aux_keras.scan.cell_dropout import has_dropout
+from aux_keras.scan.cell_dropout import dropped
 from aux_keras.scan.rows import map_rows
 
 OPTIONS = (
     "return_sequences", "return_state", "go_backwards", "stateful", "zero_output_for_mask",
 )  # fmt: skip
+
+
+def option_of_rnn(name):
+    """A property that is an option of the RNN layer inside; `Bidirectional` sets one."""
+    return property(
+        lambda self: getattr(self.rnn, name), lambda self, value: setattr(self.rnn, name, value)
+    )
 
 
 class Sequences(NamedTuple):
@@ -84,6 +91,10 @@ class TruncatedRNN(keras.layers.Layer):
     Reference: Trinh et al. 2018, sections 3 and 4.1.
     """
 
+    return_sequences, return_state, go_backwards, stateful, zero_output_for_mask = map(
+        option_of_rnn, OPTIONS
+    )
+
     def __init__(
         self, rnn: keras.layers.Layer, truncation: int | None,
         embedding: TokenEmbedding | None = None, return_sequences: bool | None = None,
@@ -92,7 +103,11 @@ class TruncatedRNN(keras.layers.Layer):
         seed: int | None = None, **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(**kwargs)
-        check_cell(rnn)
+        if not is_cell(getattr(rnn, "cell", rnn)):
+            raise ValueError(
+                "`rnn` must be a Keras RNN layer (keras.layers.LSTM, GRU, SimpleRNN, RNN) or a "
+                f"Keras RNN cell. Received: rnn={rnn!r}"
+            )
         if not isinstance(rnn, keras.layers.RNN):
             rnn = keras.layers.RNN(rnn, dtype=getattr(rnn, "dtype_policy", None), name="rnn")
         given = (return_sequences, return_state, go_backwards, stateful, zero_output_for_mask)
@@ -118,30 +133,6 @@ class TruncatedRNN(keras.layers.Layer):
         return self.rnn.cell
 
     @property
-    def return_sequences(self):
-        return self.rnn.return_sequences
-
-    @property
-    def return_state(self):
-        return self.rnn.return_state
-
-    @property
-    def go_backwards(self):
-        return self.rnn.go_backwards
-
-    @property
-    def stateful(self):
-        return self.rnn.stateful
-
-    @property
-    def zero_output_for_mask(self):
-        return self.rnn.zero_output_for_mask
-
-    @zero_output_for_mask.setter
-    def zero_output_for_mask(self, value):  # keras.layers.Bidirectional sets it
-        self.rnn.zero_output_for_mask = value
-
-    @property
     def states(self):
         """The variables that a stateful layer carries on; None before it is built."""
         return self.rnn.states
@@ -159,8 +150,6 @@ class TruncatedRNN(keras.layers.Layer):
             features = self.embedding.units
         if not self.rnn.built or (self.stateful and self.states is None):
             self.rnn.build((sequences_shape[0], None, features))
-            self.rnn.built = True
-        self.built = True
 
     def call(
         self, sequences: tf.Tensor, initial_state: Any = None, mask: tf.Tensor | None = None,
@@ -187,7 +176,7 @@ class TruncatedRNN(keras.layers.Layer):
             mask = mask if mask is None else tf.reverse(tf.convert_to_tensor(mask), [1])
         tokens, lengths = valid_steps(tokens, mask)
         key = None
-        if training and has_dropout(self.cell):
+        if training and dropped(self.cell):
             key = randomness.next_key(self.seed_generator)
         encoder = self.recurrence(training, key)
         if initial_state is None and self.stateful:
@@ -282,22 +271,3 @@ class TruncatedRNN(keras.layers.Layer):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
         return cls(**revive(config, "rnn", "embedding"))
-
-
-def check_cell(rnn, refused=()):
-    """The cell of an RNN layer, or the cell itself.
-
-    Args:
-        rnn: Keras RNN layer or cell.
-        refused: names of options that must not be set.
-    """
-    cell = rnn.cell if isinstance(rnn, keras.layers.RNN) else rnn
-    if not is_cell(cell):
-        raise ValueError(
-            "`rnn` must be a Keras RNN layer (keras.layers.LSTM, GRU, SimpleRNN, RNN) or a "
-            f"Keras RNN cell. Received: rnn={rnn!r}"
-        )
-    for name in refused:
-        if getattr(rnn, name, False):
-            raise ValueError(f"`rnn` must not set `{name}`. Received: rnn={rnn!r}")
-    return cell

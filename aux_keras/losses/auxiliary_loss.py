@@ -1,12 +1,12 @@
-"""What reconstruction and prediction have in common: draws, targets, losses."""
+"""What auxiliary losses have in common: draws, targets, losses."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import keras
 import tensorflow as tf
 
 from aux_keras import randomness
-from aux_keras.arguments import check_truncation
+from aux_keras.arguments import check_truncation, revive, state_sizes
 from aux_keras.losses.anchor_sampler import (
     AnchorSampler,
     Segments,
@@ -14,7 +14,12 @@ from aux_keras.losses.anchor_sampler import (
     predicted_positions,
 )
 from aux_keras.losses.objective import segment_loss, token_loss
-from aux_keras.losses.sampled_softmax import draw_candidates, sampled_token_loss
+from aux_keras.losses.sampled_softmax import (
+    check_characters,
+    check_sampled,
+    draw_candidates,
+    sampled_token_loss,
+)
 from aux_keras.scan.rows import merge_anchors
 
 
@@ -56,10 +61,10 @@ def readout_loss(readout, targets, predicted, mask, words):
 
 
 class AuxiliaryLoss(keras.layers.Layer):
-    """Base of the auxiliary losses: segments at random anchors, predicted token by token.
+    """Base of all auxiliary losses.
 
-    A subclass sets `self.sampler` and `self.reverse`, names in `window` the state it
-    starts from, and predicts in `predict`.
+    A subclass draws what is random in `draw`, names in `window` the state that it starts from, and
+    computes `token_losses`.
 
     Call arguments:
         tokens: `(batch, time, features)`, or characters `(batch, time)`.
@@ -77,15 +82,40 @@ class AuxiliaryLoss(keras.layers.Layer):
     """
 
     def __init__(
-        self, num_anchors: int, segment_length: int, placement: str, reverse: bool,
-        truncation: int | None, decoder_truncation: int | None = None,
-        num_sampled: int | None = None, **kwargs: Any,
-    ) -> None:  # fmt: skip
+        self, truncation: int | None, num_sampled: int | None, drop_rate: float, **kwargs: Any
+    ) -> None:
         # Targets stay as they are: half precision would round what is to be predicted.
         super().__init__(autocast=False, **kwargs)
         self.truncation = check_truncation("truncation", truncation)
+        self.num_sampled = check_sampled(num_sampled, drop_rate)
+
+    def call(
+        self, tokens: tf.Tensor, draws: Any, record: Any, encoder: Any,
+        embedding: Any = None, features: tf.Tensor | None = None,
+    ) -> tuple[tf.Tensor, tf.Tensor]:  # fmt: skip
+        losses = self.token_losses(tokens, draws, record, encoder, embedding, features)
+        return segment_loss(losses, draws.segments.lengths), draws.segments.lengths
+
+    def get_config(self) -> dict[str, Any]:
+        own = {"truncation": self.truncation, "num_sampled": self.num_sampled}
+        return {**super().get_config(), **own}
+
+
+class SegmentLoss(AuxiliaryLoss):
+    """Base of reconstruction and prediction: segments at random anchors, token by token.
+
+    A subclass makes the `decoder`, and predicts in `predict`.
+    """
+
+    samples = False  # whether the decoder's own outputs are fed back (scheduled sampling)
+
+    def __init__(
+        self, num_anchors: int, segment_length: int, placement: str, reverse: bool,
+        truncation: int | None, decoder_truncation: int | None, num_sampled: int | None,
+        drop_rate: float, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(truncation, num_sampled, drop_rate, **kwargs)
         self.decoder_truncation = check_truncation("decoder_truncation", decoder_truncation)
-        self.num_sampled = num_sampled
         self.reverse = reverse
         self.characters = False  # until it is built for them
         self.num_anchors = num_anchors
@@ -99,9 +129,28 @@ class AuxiliaryLoss(keras.layers.Layer):
         return self.sampler.shortest
 
     @property
-    def samples(self):
-        """Whether the loss feeds its decoder's own outputs back (scheduled sampling)."""
-        return False
+    def readout(self):
+        """What makes tokens of the decoder's outputs."""
+        return self.decoder.readout
+
+    def build_loss(self, features, cell, token_units, characters=False):
+        """Builds the decoder by hand: it is not on the inference path.
+
+        Args:
+            features: int, width of a token, or number of characters.
+            cell: that of the main RNN.
+            token_units: int, width of an embedded token.
+            characters: bool, whether tokens are characters.
+        """
+        self.characters = check_characters(characters, self.num_sampled)
+        layers, states_shape, embedding_shape = self.decoder_shapes(cell, token_units)
+        self.decoder.copy_cells(cell, layers)
+        self.decoder.build((None, None, features), states_shape, embedding_shape)
+        self.built = True
+
+    def decoder_shapes(self, cell, token_units):
+        """Default number of the decoder's cells, and the shapes that it is built for."""
+        return 2, [(None, width) for width in state_sizes(cell)], token_units and (token_units,)
 
     def draw(self, lengths, key, feed_probability, training, growth=1.0):
         """Draws anchors, segments, what is fed, and DropConnect masks.
@@ -157,19 +206,17 @@ class AuxiliaryLoss(keras.layers.Layer):
         losses = readout_loss(self.readout, slices[:, 1:], predicted, mask, words)
         return tf.reshape(losses, (-1, self.num_anchors, self.segment_length))
 
-    def call(
-        self, tokens: tf.Tensor, draws: Any, record: Any, encoder: Any,
-        embedding: Any = None, features: tf.Tensor | None = None,
-    ) -> tuple[tf.Tensor, tf.Tensor]:  # fmt: skip
-        losses = self.token_losses(tokens, draws, record, encoder, embedding, features)
-        return segment_loss(losses, draws.segments.lengths), draws.segments.lengths
-
     def get_config(self) -> dict[str, Any]:
+        decoder = self.decoder.get_config()
+        names = ("cells", "hidden_units", "drop_rate", "drop_per")
         return {
             **super().get_config(),
+            **{name: decoder[name] for name in names},
             "num_anchors": self.num_anchors,
             "segment_length": self.segment_length,
-            "truncation": self.truncation,
             "decoder_truncation": self.decoder_truncation,
-            "num_sampled": self.num_sampled,
         }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        return cls(**revive(config, "cells"))

@@ -6,16 +6,21 @@ import keras
 import tensorflow as tf
 
 from aux_keras import randomness
-from aux_keras.arguments import check_truncation, output_size
+from aux_keras.arguments import output_size
 from aux_keras.layers.token_readout import TokenReadout, feed_forward_over_time, without_last
 from aux_keras.losses.anchor_sampler import Segments, predicted_positions
-from aux_keras.losses.auxiliary_loss import Draws, by_segment, candidates, readout_loss
-from aux_keras.losses.objective import segment_loss
-from aux_keras.losses.sampled_softmax import check_characters, check_sampled
+from aux_keras.losses.auxiliary_loss import (
+    AuxiliaryLoss,
+    Draws,
+    by_segment,
+    candidates,
+    readout_loss,
+)
+from aux_keras.losses.sampled_softmax import check_characters
 
 
 @keras.saving.register_keras_serializable("aux_keras")
-class LanguageModel(keras.layers.Layer):
+class LanguageModel(AuxiliaryLoss):
     """Predicts every token of a sequence from those before it, with the main RNN itself.
 
     An auxiliary loss over the whole sequence instead of a segment at an anchor: the main
@@ -45,13 +50,10 @@ class LanguageModel(keras.layers.Layer):
         drop_per: str = "example", num_sampled: int | None = None, name: str = "language_model",
         **kwargs: Any,
     ) -> None:  # fmt: skip
-        # Targets stay as they are: half precision would round what is to be predicted.
-        super().__init__(autocast=False, name=name, **kwargs)
-        self.truncation = check_truncation("truncation", truncation)
+        super().__init__(truncation, num_sampled, drop_rate, name=name, **kwargs)
         self.hidden_units = hidden_units
         self.drop_rate = drop_rate
         self.drop_per = drop_per
-        self.num_sampled = check_sampled(num_sampled, drop_rate)
 
     def build_loss(self, features, cell, token_units, characters=False):
         """Builds the readout, see `Reconstruction`."""
@@ -65,7 +67,7 @@ class LanguageModel(keras.layers.Layer):
         self.built = True
 
     def draw(self, lengths, key, feed_probability, training, growth=1.0):
-        """See `AuxiliaryLoss.draw`; only DropConnect masks and candidates are random."""
+        """See `SegmentLoss.draw`; only DropConnect masks and candidates are random."""
         del feed_probability, growth
         rows, none = tf.shape(lengths)[0], tf.zeros((tf.shape(lengths)[0], 1, 0))
         mask = none
@@ -84,7 +86,7 @@ class LanguageModel(keras.layers.Layer):
         del draws
 
     def draw_recall(self, lengths, key, growth):
-        """See `AuxiliaryLoss.draw_recall`: the second half is read on from the middle."""
+        """See `SegmentLoss.draw_recall`: the second half is read on from the middle."""
         half = lengths[:, None] // 2
         segments = Segments(half, half, tf.maximum(lengths[:, None] - 1 - half, 0))
         return self.draw(lengths, key, None, False, growth)._replace(segments=segments)
@@ -94,7 +96,7 @@ class LanguageModel(keras.layers.Layer):
         return draws.segments.anchors, self.truncation
 
     def positions(self, draws, steps):
-        """See `AuxiliaryLoss.positions`."""
+        """See `SegmentLoss.positions`."""
         return predicted_positions(draws.segments, steps)
 
     def inputs_and_targets(self, tokens, features, starts=None):
@@ -116,7 +118,7 @@ class LanguageModel(keras.layers.Layer):
         return features, tf.roll(tokens, -1, axis=1)
 
     def token_losses(self, tokens, draws, record, encoder, embedding=None, features=None):
-        """See `AuxiliaryLoss.token_losses`; there are as many as time steps.
+        """See `SegmentLoss.token_losses`; there are as many as time steps.
 
         `record` is that before the first token, `(rows, width)`, or that at the anchor.
         """
@@ -138,19 +140,6 @@ class LanguageModel(keras.layers.Layer):
         predicted = feed_forward_over_time(outputs, *readout)
         return readout_loss(self.readout, targets, predicted, mask, words)[:, None]
 
-    def call(
-        self, tokens: tf.Tensor, draws: Any, record: Any, encoder: Any,
-        embedding: Any = None, features: tf.Tensor | None = None,
-    ) -> tuple[tf.Tensor, tf.Tensor]:  # fmt: skip
-        losses = self.token_losses(tokens, draws, record, encoder, embedding, features)
-        return segment_loss(losses, draws.segments.lengths), draws.segments.lengths
-
     def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "truncation": self.truncation,
-            "hidden_units": self.hidden_units,
-            "drop_rate": self.drop_rate,
-            "drop_per": self.drop_per,
-            "num_sampled": self.num_sampled,
-        }
+        names = ("hidden_units", "drop_rate", "drop_per")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}

@@ -1,20 +1,19 @@
 """Prediction of the future: the auxiliary loss of p-LSTM (section 3.2)."""
 
-from typing import Any, Self
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-from aux_keras.arguments import check_choice, output_size, revive, state_sizes
-from aux_keras.losses.auxiliary_loss import AuxiliaryLoss
-from aux_keras.losses.sampled_softmax import check_characters, check_sampled
+from aux_keras.arguments import check_choice, output_size
+from aux_keras.losses.auxiliary_loss import SegmentLoss
 from aux_keras.losses.segment_decoder import SegmentDecoder
 
 STRUCTURES = ("stacked", "decoder")
 
 
 @keras.saving.register_keras_serializable("aux_keras")
-class Prediction(AuxiliaryLoss):
+class Prediction(SegmentLoss):
     """Predicts the tokens that follow an anchor, each from those before it.
 
     `structure="stacked"` (Figure 2, right): the main RNN goes on reading true tokens from
@@ -62,7 +61,7 @@ class Prediction(AuxiliaryLoss):
         check_choice("structure", structure, STRUCTURES)
         super().__init__(
             num_anchors, segment_length, "future", False, truncation, decoder_truncation,
-            check_sampled(num_sampled, drop_rate), name=name, **kwargs,
+            num_sampled, drop_rate, name=name, **kwargs,
         )  # fmt: skip
         self.structure = structure
         self.decoder = SegmentDecoder(
@@ -70,20 +69,10 @@ class Prediction(AuxiliaryLoss):
             dtype=self.dtype_policy, name="decoder",
         )  # fmt: skip
 
-    def build_loss(self, features, cell, token_units, characters=False):
-        """Builds by hand what is not on the inference path, see `Reconstruction`."""
-        self.characters = check_characters(characters, self.num_sampled)
-        self.decoder.copy_cells(cell, layers=1 if self.structure == "stacked" else 2)
+    def decoder_shapes(self, cell, token_units):
         if self.structure == "stacked":
-            self.decoder.build((None, None, features), None, (output_size(cell),))
-        else:
-            shapes = [(None, width) for width in state_sizes(cell)]
-            self.decoder.build((None, None, features), shapes, token_units and (token_units,))
-        self.built = True
-
-    @property
-    def readout(self):
-        return self.decoder.readout
+            return 1, None, (output_size(cell),)
+        return super().decoder_shapes(cell, token_units)
 
     def window(self, draws):
         """`(counts, truncation)` of the state wanted: stacked prediction reads the anchor's
@@ -103,14 +92,4 @@ class Prediction(AuxiliaryLoss):
         return self.decoder.read(outputs, mask, hidden)
 
     def get_config(self) -> dict[str, Any]:
-        decoder = self.decoder.get_config()
-        names = ("cells", "hidden_units", "drop_rate", "drop_per")
-        return {
-            **super().get_config(),
-            **{name: decoder[name] for name in names},
-            "structure": self.structure,
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
-        return cls(**revive(config, "cells"))
+        return {**super().get_config(), "structure": self.structure}

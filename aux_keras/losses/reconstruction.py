@@ -1,20 +1,19 @@
 """Reconstruction of the past: the auxiliary loss of r-LSTM (section 3.1)."""
 
-from typing import Any, Self
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-from aux_keras.arguments import check_choice, revive, state_sizes
+from aux_keras.arguments import check_choice
 from aux_keras.losses.anchor_sampler import PLACEMENTS, Segments, gather_segments
-from aux_keras.losses.auxiliary_loss import AuxiliaryLoss
-from aux_keras.losses.sampled_softmax import check_characters, check_sampled
+from aux_keras.losses.auxiliary_loss import SegmentLoss
 from aux_keras.losses.segment_decoder import SegmentDecoder
 from aux_keras.scan.rows import merge_anchors
 
 
 @keras.saving.register_keras_serializable("aux_keras")
-class Reconstruction(AuxiliaryLoss):
+class Reconstruction(SegmentLoss):
     """Reconstructs segments of what the main RNN has read, from its state at an anchor.
 
     A `SegmentDecoder` starts from the state at the anchor and is fed by scheduled
@@ -53,6 +52,8 @@ class Reconstruction(AuxiliaryLoss):
     Reference: Trinh et al. 2018, sections 3.1, 3.3, 4.1, 5.4.
     """
 
+    samples = True
+
     def __init__(
         self, cells: list | None = None, num_anchors: int = 1, segment_length: int = 600,
         truncation: int | None = 300, hidden_units: int | None = 256, drop_rate: float = 0.5,
@@ -64,35 +65,12 @@ class Reconstruction(AuxiliaryLoss):
         check_choice("placement", placement, PLACEMENTS)
         super().__init__(
             num_anchors, segment_length, placement, reverse, truncation, decoder_truncation,
-            check_sampled(num_sampled, drop_rate), name=name, **kwargs,
+            num_sampled, drop_rate, name=name, **kwargs,
         )  # fmt: skip
         self.decoder = SegmentDecoder(
             cells, hidden_units, drop_rate, decoder_truncation, drop_per, feedback,
             feedback_gradient, dtype=self.dtype_policy, name="decoder",
         )  # fmt: skip
-
-    def build_loss(self, features, cell, token_units, characters=False):
-        """Builds the decoder by hand: it is not on the inference path.
-
-        Args:
-            features: int, width of a token, or number of characters.
-            cell: that of the main RNN.
-            token_units: int, width of an embedded token.
-            characters: bool, whether tokens are characters.
-        """
-        self.characters = check_characters(characters, self.num_sampled)
-        self.decoder.copy_cells(cell, layers=2)
-        shapes = [(None, width) for width in state_sizes(cell)]
-        self.decoder.build((None, None, features), shapes, token_units and (token_units,))
-        self.built = True
-
-    @property
-    def readout(self):
-        return self.decoder.readout
-
-    @property
-    def samples(self):
-        return True
 
     def window(self, draws):
         """`(counts, truncation)` of the state wanted: it has read the anchor's token."""
@@ -133,15 +111,10 @@ class Reconstruction(AuxiliaryLoss):
         return tf.reshape(predicted, shape)
 
     def get_config(self) -> dict[str, Any]:
-        decoder = self.decoder.get_config()
-        names = ("cells", "hidden_units", "drop_rate", "drop_per", "feedback", "feedback_gradient")
         return {
             **super().get_config(),
-            **{name: decoder[name] for name in names},
             "placement": self.placement,
             "reverse": self.reverse,
+            "feedback": self.decoder.feedback,
+            "feedback_gradient": self.decoder.feedback_gradient,
         }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
-        return cls(**revive(config, "cells"))

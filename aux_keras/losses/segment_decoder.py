@@ -149,7 +149,6 @@ class SegmentDecoder(keras.layers.Layer):
         if states_shape is not None:
             self._build_projections([shape[-1] for shape in states_shape])
         self.readout.build((None, None, below))
-        self.built = True
 
     def _build_projections(self, given):
         wanted = state_sizes(self.cells[0])

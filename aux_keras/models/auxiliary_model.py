@@ -50,7 +50,7 @@ class AuxiliaryModel(keras.Model):
             `"features"`, what the recurrent layer reads (in training after dropout), as a
             constant. A loss in raw units can be so large that nothing else is learnt; then
             `fit` warns.
-        auxiliary_weight: float, which callbacks may change; 0 uses them in `pretrain` alone.
+        auxiliary_weight: float, which callbacks may change; 0: they are used in `pretrain` alone.
         sampling_decay_steps: int, training steps in which the decoders go from true
             tokens to their own outputs; None to feed true tokens always.
         placement_growth_steps: int, training steps in which the placement `"curriculum"`
@@ -124,7 +124,10 @@ class AuxiliaryModel(keras.Model):
 
     @auxiliary_weight.setter
     def auxiliary_weight(self, value):
-        self.joint_weight.assign(value)
+        if self.joint_weight.assign(value):  # the compiled steps are those without the losses
+            for step in ("train", "test"):
+                if getattr(self, f"{step}_function") is not None:
+                    getattr(self, f"make_{step}_function")(force=True)
 
     @property
     def layer(self):
@@ -147,7 +150,6 @@ class AuxiliaryModel(keras.Model):
             self.model.build(inputs_shape)
         if self.auxiliary:
             loss_runs.build_losses(self, observation.tokens_shape(self, inputs_shape))
-        self.built = True
 
     def call(self, inputs: Any, training: bool = False) -> tf.Tensor:
         return self.model(inputs, training=training)
@@ -201,7 +203,7 @@ class AuxiliaryModel(keras.Model):
         return observation.pick(inputs, self.tokens)
 
     def active_losses(self):
-        """The auxiliary losses of this phase: none where the model was made with weight 0."""
+        """The auxiliary losses of this phase: none in training while their weight was always 0."""
         return self.auxiliary if self.pretraining or self.joint_weight.trains else []
 
     def losses_of(self, x, y, y_pred, sample_weight, auxiliary):
@@ -328,19 +330,14 @@ class AuxiliaryModel(keras.Model):
         return self.model.export(*arguments, **options)
 
     def get_config(self) -> dict[str, Any]:
+        names = ("rnn", "tokens", "target", "auxiliary_weight", "sampling_decay_steps",
+                 "placement_growth_steps", "memory_gap", "seed")  # fmt: skip
         return {
             **super().get_config(),
+            **{name: getattr(self, name) for name in names},
             "model": keras.saving.serialize_keras_object(self.model),
             "auxiliary": [keras.saving.serialize_keras_object(a) for a in self.auxiliary],
-            "rnn": self.rnn,
             "embedding": self.embedding_name,
-            "tokens": self.tokens,
-            "target": self.target,
-            "auxiliary_weight": self.auxiliary_weight,
-            "sampling_decay_steps": self.sampling_decay_steps,
-            "placement_growth_steps": self.placement_growth_steps,
-            "memory_gap": self.memory_gap,
-            "seed": self.seed,
         }
 
     @classmethod

@@ -19,11 +19,13 @@ def ensure_built(model, inputs, training=False):
 
 def build_for(model, x):
     """Builds a model for the shapes of its data, so that callbacks find it built."""
+    if model.built:
+        return
     if isinstance(x, (tf.data.Dataset, keras.utils.PyDataset)):
         batch = x.element_spec if isinstance(x, tf.data.Dataset) else x[0]
         x = batch[0] if isinstance(batch, tuple) else batch
     shapes = [tf.TensorShape(getattr(leaf, "shape", None)) for leaf in tf.nest.flatten(x)]
-    if not model.built and all(shape.rank for shape in shapes):
+    if all(shape.rank for shape in shapes):
         with model.distribute_strategy.scope():
             model.build(tf.nest.pack_sequence_as(x, [(None, *shape[1:]) for shape in shapes]))
 

@@ -7,7 +7,6 @@ import tensorflow as tf
 from aux_keras import randomness
 from aux_keras.arguments import check_integer
 from aux_keras.losses.auxiliary_loss import AuxiliaryLoss
-from aux_keras.losses.language_model import LanguageModel
 from aux_keras.losses.scheduled_sampling import teacher_probability
 from aux_keras.models import observation
 from aux_keras.scan.rows import map_rows
@@ -107,7 +106,7 @@ def build_losses(model, shape):
         )  # fmt: skip
 
 
-def find_loss(losses, name=None, kind=AuxiliaryLoss | LanguageModel):
+def find_loss(losses, name=None, kind=AuxiliaryLoss):
     """The auxiliary loss of that name, or the only one, of a kind.
 
     Raises:
@@ -137,9 +136,8 @@ def check_schedules(losses, sampling_decay_steps, placement_growth_steps):
 
 def check_losses(auxiliary):
     """Raises unless these are new auxiliary losses with distinct names."""
-    kinds = (AuxiliaryLoss, LanguageModel)
     a_list = isinstance(auxiliary, (list, tuple))
-    if not a_list or any(not isinstance(a, kinds) or a.built for a in auxiliary):
+    if not a_list or any(not isinstance(a, AuxiliaryLoss) or a.built for a in auxiliary):
         raise ValueError(
             "`auxiliary` must be a list of losses, such as Reconstruction, each made for this "
             f"model alone. Received: {auxiliary!r}"

@@ -31,7 +31,7 @@ class Reading(NamedTuple):
 class Recall(NamedTuple):
     """Losses of decoders on the states of their own and of other sequences, by token.
 
-    `draws`: see `draw_recall` of `AuxiliaryLoss`. `own`, `other`: `(batch, anchors, l)` float32.
+    `draws`: see `draw_recall` of `SegmentLoss`. `own`, `other`: `(batch, anchors, l)` float32.
     """
 
     draws: object

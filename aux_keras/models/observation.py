@@ -44,12 +44,15 @@ def observe(model, inputs, training, run, ends):
     truncated = isinstance(layer, TruncatedRNN)
 
     def call(original, sequences, initial_state=None, mask=None, training=False):
-        check_start(layer, initial_state)
+        if initial_state is not None:
+            raise ValueError(
+                "`rnn` must start from its own initial state. Received: "
+                f"{layer.name!r}, called with `initial_state`"
+            )
         if truncated:
             given = layer.prepare(sequences, None, mask, training)
-            features, lengths, encoder = (
-                given.tokens, given.lengths, layer.recurrence(training, given.key)
-            )  # fmt: skip
+            features, lengths = given.tokens, given.lengths
+            encoder = layer.recurrence(training, given.key)
         else:
             features, lengths = valid_steps(tf.cast(sequences, layer.compute_dtype), mask)
             encoder = make_recurrence(layer.cell, None, layer.compute_dtype)
@@ -74,15 +77,6 @@ def observe(model, inputs, training, run, ends):
             f"called {len(found)} times"
         )
     return y_pred, found[0]
-
-
-def check_start(layer, initial_state):
-    """Raises where a layer does not start from its own initial state."""
-    if initial_state is not None:
-        raise ValueError(
-            "`rnn` must start from its own initial state. Received: "
-            f"{layer.name!r}, called with `initial_state`"
-        )
 
 
 def read_tokens(model, inputs, sequences, mask):

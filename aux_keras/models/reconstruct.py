@@ -71,10 +71,11 @@ class Reconstructor:
 
 def check_anchors(anchors, lengths):
     """Anchors as `(batch, anchors)`, each inside its sequence and after its first token."""
-    if anchors.ndim > 2 or anchors.dtype.kind not in "iu":
+    rows_fit = anchors.ndim == 0 or anchors.shape[0] == len(lengths)
+    if anchors.ndim > 2 or not rows_fit or anchors.dtype.kind not in "iu":
         raise ValueError(
             "`anchors` must be an integer, or integers (batch,) or (batch, anchors). "
-            f"Received: {anchors.dtype} of shape {anchors.shape}"
+            f"Received: {anchors.dtype} of shape {anchors.shape} for a batch of {len(lengths)}"
         )
     if anchors.ndim < 2:
         anchors = np.broadcast_to(anchors, lengths.shape)[:, None]

@@ -71,7 +71,6 @@ class SequenceNetwork(keras.Model):
             self.hidden.build((None, width))
             width = self.hidden.units
         self.readout.build((None, width))
-        self.built = True
 
     def call(self, inputs, training=False):
         tokens, lengths = input_checks.split_inputs(inputs)
@@ -189,7 +188,8 @@ class SequenceClassifier(AuxiliaryModel):
         softmax = self.model.activation is keras.activations.softmax
         loss = self.compiled_with()["loss"] if self.compiled else None
         every = softmax and getattr(loss, "ignore_class", None) is None
-        classes = self.classes if every else super().expected_data().classes
+        by_loss = input_checks.expected_by(loss, (None, self.classes)).classes
+        classes = self.classes if every else by_loss
         return input_checks.Expected(True, self.vocabulary_size, features, classes)
 
     def classify(self, features, training=False):

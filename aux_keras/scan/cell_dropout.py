@@ -15,11 +15,6 @@ from aux_keras import randomness
 RATES = {"dropout": "_dropout_mask", "recurrent_dropout": "_recurrent_dropout_mask"}
 
 
-def has_dropout(cell):
-    """Whether a cell, or one of the cells stacked in it, drops inside."""
-    return bool(dropped(cell))
-
-
 def dropped(cell):
     """`(cell, attribute, rate, width, copies)` of every mask of a cell, or of cells stacked."""
     if hasattr(cell, "cells"):

@@ -98,8 +98,7 @@ class LSTMRecurrence:
         """Constant records after `counts` tokens, rows first, see `collect_states`."""
         inputs = self.look_up(time_major(tokens, self.dtype))
         kernel, inputs, *first = map(tf.stop_gradient, (self.kernel, inputs, *first))
-        picked = forward.collect_lstm_states(kernel, inputs, first, counts)
-        return tuple(map(tf.stop_gradient, picked))
+        return forward.collect_lstm_states(kernel, inputs, first, counts)
 
     def outputs_and_starts(self, inputs, record, lengths, size):
         """See the function of this name."""

@@ -2,8 +2,7 @@
 
 import os
 import pathlib
-import shutil
-import uuid
+import tempfile
 import zipfile
 
 import keras
@@ -46,17 +45,13 @@ def export_model(model, path, format="saved_model"):
         what = "must not exist" if format == "onnx" else "must not exist, or be an empty folder"
         raise FileExistsError(f"the path to write {what}. Received: {path}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"unfinished-{uuid.uuid4().hex}")
-    try:
+    with tempfile.TemporaryDirectory(prefix="unfinished-", dir=path.parent) as folder:
+        temporary = pathlib.Path(folder) / path.name
         if format == "onnx":
             onnx_graph.write(model, temporary)
         else:
             write_saved_model(model, temporary)
         os.replace(temporary, path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if temporary.is_file():
-            temporary.unlink()
 
 
 def write_saved_model(model, path):

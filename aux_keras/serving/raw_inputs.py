@@ -35,7 +35,7 @@ def of(preprocessing):
         )  # fmt: skip
         most = _value(
             {"max_pixels": MAX_PIXELS, **given}, "max_pixels", "a positive integer",
-            lambda v: v % 1 == 0 < v,
+            _is_size,
         )  # fmt: skip
         return RawImages(shape, scale, order, most) if shape[-1] in DECODABLE else None
     if "alphabet" in given:
@@ -43,7 +43,7 @@ def of(preprocessing):
             given, "alphabet", "a string of different ASCII characters, none of them upper case",
             lambda v: v.isascii() and v == v.lower() and 0 < len(v) == len(set(v)),
         )  # fmt: skip
-        length = _value(given, "max_length", "a positive integer", lambda v: v % 1 == 0 < v)
+        length = _value(given, "max_length", "a positive integer", _is_size)
         return RawTexts(alphabet, length)
     if set(given) - {"label_names"}:
         raise ValueError(
@@ -53,8 +53,12 @@ def of(preprocessing):
     return None
 
 
+def _is_size(value):
+    return isinstance(value, int) and value > 0
+
+
 def _is_shape(value):
-    return len(value) == 3 and all(isinstance(n, int) and n > 0 for n in value)
+    return len(value) == 3 and all(map(_is_size, value))
 
 
 def _value(given, key, expected, fits):
