@@ -28,6 +28,11 @@ def valid_steps(sequences, mask):
     if mask is None:
         return sequences, valid_lengths(sequences)
     mask = tf.cast(mask, tf.bool)
+    if not mask.shape.is_compatible_with(sequences.shape[:2]):
+        raise ValueError(
+            f"`mask` must be (batch, time), here {tuple(sequences.shape[:2])}. "
+            f"Received: shape={tuple(mask.shape)}"
+        )
 
     def reorder():
         order = tf.argsort(tf.cast(mask, tf.int32), axis=1, direction="DESCENDING", stable=True)

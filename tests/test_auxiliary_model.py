@@ -301,6 +301,10 @@ def test_it_refuses():
     ak.AuxiliaryModel(nested(), used)
     with pytest.raises(ValueError, match="each made for this model alone"):
         ak.AuxiliaryModel(nested(), used)
+    unbuilt = tasks("r")
+    ak.AuxiliaryClassifier(2, L.LSTM(6), 3, 8, 0.5, auxiliary=unbuilt)
+    with pytest.raises(ValueError, match="each made for this model alone"):
+        ak.AuxiliaryClassifier(2, L.LSTM(6), 3, 8, 0.5, auxiliary=unbuilt)
     with pytest.raises(ValueError, match="`auxiliary` must be a list of losses"):
         ak.AuxiliaryModel(nested(), tasks("r")[0])
     with pytest.raises(ValueError, match="`cells` must be a list of at least one RNN cell"):

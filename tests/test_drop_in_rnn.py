@@ -275,3 +275,127 @@ def test_characters_and_their_table_inside():
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(layer(x, training=True) ** 2)
     assert all(g is not None for g in tape.gradient(loss, layer.trainable_weights))
+
+
+@pytest.mark.parametrize("kind", CELLS)
+@pytest.mark.parametrize("return_sequences", [False, True])
+def test_a_truncation_far_above_the_length_costs_no_more_than_the_sequence(kind, return_sequences):
+    """Of a length that is not known beforehand; 10 million steps of it would not fit in memory."""
+    plain = CELLS[kind](return_sequences=return_sequences)
+    plain.build((None, None, FEATURES))
+    found = []
+    for truncation in (TIME, 10**7):
+        layer = ak.TruncatedRNN(plain, truncation)
+        step = tf.function(
+            lambda x, layer=layer: results_and_gradients(layer, layer.weights[:3], x, None, None),
+            input_signature=[tf.TensorSpec((None, None, FEATURES))], autograph=False,
+        )  # fmt: skip
+        found.append(step(sequences()))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("return_sequences", [False, True])
+@pytest.mark.parametrize(
+    ("embedding", "shape", "message"),
+    [
+        (None, (4, 9), "give scalars a last axis of 1, and characters an `embedding`"),
+        (ak.TokenEmbedding(4), (4, 9), "give scalars a last axis of 1, and characters"),
+        (ak.TokenEmbedding(4, vocabulary_size=7), (4, 9, 1), r"\(batch, time\), of characters"),
+    ],
+)
+def test_sequences_of_another_rank_are_refused(embedding, shape, message, return_sequences):
+    for kind in ("lstm", "gru"):
+        layer = ak.TruncatedRNN(CELLS[kind](return_sequences=return_sequences), 3, embedding)
+        with pytest.raises(ValueError, match=message):
+            layer(np.zeros(shape, "float32"))
+
+
+def test_a_mask_of_another_length_is_refused():
+    with pytest.raises(ValueError, match=r"`mask` must be \(batch, time\), here \(4, 9\)"):
+        ak.TruncatedRNN(L.LSTM(4), 3)(sequences(), mask=np.ones((4, 5), bool))
+
+
+@pytest.mark.parametrize("policy", ["float64", "mixed_bfloat16"])
+def test_it_computes_in_the_precision_of_the_layer(policy):
+    for rnn in (L.LSTM(4, dtype=policy), L.GRUCell(4, dtype=policy)):
+        layer = ak.TruncatedRNN(rnn, 3)
+        assert layer(sequences()).dtype == layer.compute_dtype == rnn.compute_dtype
+        assert ak.TruncatedRNN.from_config(layer.get_config()).dtype_policy == rnn.dtype_policy
+
+
+class ChangingCell(L.Layer):
+    """A cell whose steps draw from a seed, or move an average."""
+
+    def __init__(self, inside):
+        super().__init__()
+        self.inside, self.state_size = inside, FEATURES
+
+    def build(self, shape):
+        self.inside.build(shape)
+
+    def call(self, inputs, states, training=False):
+        state = tf.tanh(states[0] + self.inside(inputs, training=training))
+        return state, [state]
+
+
+@pytest.mark.parametrize("inside", [lambda: L.Dropout(0.5), L.BatchNormalization])
+def test_cells_whose_steps_change_variables_are_run_once_or_refused(inside):
+    plain = L.RNN(ChangingCell(inside()), return_sequences=True)
+    layer = ak.TruncatedRNN(plain, None)
+    layer.build((BATCH, TIME, FEATURES))
+    before = [variable.numpy() for variable in layer.non_trainable_variables]
+    layer(sequences(), training=True)
+    assert any(np.any(b != v) for b, v in zip(before, layer.non_trainable_variables))
+    with pytest.raises(ValueError, match="a cell whose steps change no variables"):
+        ak.TruncatedRNN(plain, 4)(sequences(), training=True)
+    ak.TruncatedRNN(plain, 4)(sequences(), training=False)  # changes none
+
+
+class ReadingCell(L.Layer):
+    """A cell that reads a layer which is not its own."""
+
+    def __init__(self, other):
+        super().__init__()
+        self.read, self.state_size = lambda inputs: other(inputs), UNITS
+
+    def call(self, inputs, states):
+        state = tf.tanh(states[0] + self.read(inputs))
+        return state, [state]
+
+
+def test_variables_that_are_not_of_the_cell_are_trained_or_refused():
+    other = L.Dense(UNITS)
+    other.build((None, FEATURES))
+    for truncation in (None, 4):
+        layer = ak.TruncatedRNN(L.RNN(ReadingCell(other), return_sequences=True), truncation)
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(layer(sequences(), training=True))
+        if truncation is None:
+            assert np.abs(tape.gradient(loss, other.kernel)).max() > 0
+        else:
+            with pytest.raises(ValueError, match="reads no variables but its own weights"):
+                tape.gradient(loss, other.kernel)
+
+
+@pytest.mark.parametrize("return_sequences", [False, True])
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_second_order_gradients_are_exact_or_refused(kind, return_sequences):
+    plain, x = CELLS[kind](return_sequences=return_sequences, use_cudnn=False), sequences()
+    plain.build(x.shape)
+
+    def penalty(layer):
+        with tf.GradientTape() as outer:
+            outer.watch(x)
+            with tf.GradientTape() as inner:
+                inner.watch(x)
+                squares = tf.reduce_sum(layer(x, training=True) ** 2)
+            total = tf.reduce_sum(inner.gradient(squares, x) ** 2)
+        return outer.gradient(total, x)
+
+    if kind == "gru" and not return_sequences:
+        got = penalty(ak.TruncatedRNN(plain, TIME))
+        np.testing.assert_allclose(got, penalty(plain), rtol=1e-4, atol=1e-6)
+    else:
+        with pytest.raises(NotImplementedError, match="Second-order gradients do not pass"):
+            penalty(ak.TruncatedRNN(plain, TIME))

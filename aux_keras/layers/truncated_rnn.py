@@ -54,11 +54,13 @@ class TruncatedRNN(keras.layers.Layer):
       Back-propagation runs these stretches again one by one; beside inputs and outputs it keeps
       one of them, and one state for each.
 
-    Masked steps are passed over, wherever they are, and do not count.
+    Masked steps are passed over, wherever they are, and do not count. Gradient reaches what is
+    given in the call and the cell's weights, and not other tensors that a cell may read. There are
+    no second-order gradients.
 
     Args:
         rnn: `keras.layers.LSTM`, `GRU`, `SimpleRNN` or `RNN`, or a cell, for
-            `keras.layers.RNN(cell)`.
+            `keras.layers.RNN(cell)`. It is not copied: options given here are set on it.
         truncation: int, time steps; None for full back-propagation, 0 for no gradient.
         embedding: `TokenEmbedding` through which the sequences are read, or None. Composed into
             the LSTM's kernel, it is faster than an embedding before the layer.
@@ -78,7 +80,8 @@ class TruncatedRNN(keras.layers.Layer):
         `return_state` a tuple of this and the states after the last valid step.
 
     Raises:
-        ValueError: on a negative or fractional truncation, or what is no RNN.
+        ValueError: on a negative or fractional truncation, or what is no RNN; in a call, on
+            sequences or a mask of another shape, or a cell that cannot be run again.
 
     Example:
         >>> layer = TruncatedRNN(keras.layers.LSTM(128), truncation=300)
@@ -102,6 +105,8 @@ class TruncatedRNN(keras.layers.Layer):
         stateful: bool | None = None, zero_output_for_mask: bool | None = None,
         seed: int | None = None, **kwargs: Any,
     ) -> None:  # fmt: skip
+        if kwargs.get("dtype") is None:  # computes as the layer would
+            kwargs["dtype"] = getattr(rnn, "dtype_policy", None)
         super().__init__(**kwargs)
         if not is_cell(getattr(rnn, "cell", rnn)):
             raise ValueError(
@@ -143,6 +148,7 @@ class TruncatedRNN(keras.layers.Layer):
             variable.assign(tf.zeros_like(variable))
 
     def build(self, sequences_shape, initial_state_shape=None):
+        self.check_rank(sequences_shape)
         features = sequences_shape[-1]
         if self.embedding is not None:
             if not self.embedding.built:
@@ -150,6 +156,16 @@ class TruncatedRNN(keras.layers.Layer):
             features = self.embedding.units
         if not self.rnn.built or (self.stateful and self.states is None):
             self.rnn.build((sequences_shape[0], None, features))
+
+    def check_rank(self, shape):
+        """Raises unless a shape is that of sequences for this embedding."""
+        characters = self.embedding is not None and self.embedding.vocabulary_size is not None
+        if len(shape) != (2 if characters else 3):
+            wanted = "(batch, time), of characters" if characters else (
+                "(batch, time, features); give scalars a last axis of 1, and characters an "
+                "`embedding` with a `vocabulary_size`"
+            )  # fmt: skip
+            raise ValueError(f"`sequences` must be {wanted}. Received: shape={tuple(shape)}")
 
     def call(
         self, sequences: tf.Tensor, initial_state: Any = None, mask: tf.Tensor | None = None,
@@ -171,6 +187,7 @@ class TruncatedRNN(keras.layers.Layer):
     def prepare(self, sequences, initial_state=None, mask=None, training=False):
         """The arguments of a call as `Sequences`."""
         tokens = tf.convert_to_tensor(sequences)
+        self.check_rank(tokens.shape)
         if self.go_backwards:
             tokens = tf.reverse(tokens, [1])
             mask = mask if mask is None else tf.reverse(tf.convert_to_tensor(mask), [1])

@@ -88,6 +88,7 @@ class AuxiliaryLoss(keras.layers.Layer):
         super().__init__(autocast=False, **kwargs)
         self.truncation = check_truncation("truncation", truncation)
         self.num_sampled = check_sampled(num_sampled, drop_rate)
+        self.taken = False  # by a model
 
     def call(
         self, tokens: tf.Tensor, draws: Any, record: Any, encoder: Any,

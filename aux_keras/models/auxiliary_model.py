@@ -114,6 +114,8 @@ class AuxiliaryModel(keras.Model):
         self.gap_trackers = [MemoryGap(f"{name}_memory_gap") for name in names if memory_gap]
         if self.auxiliary:
             observation.recurrent_layer(model, rnn)  # raises where there is none
+        for loss in self.auxiliary:
+            loss.taken = True
         if model.built and (shape := getattr(model, "input_shape", None)) is not None:
             self.build(shape)
 

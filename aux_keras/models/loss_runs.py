@@ -137,7 +137,7 @@ def check_schedules(losses, sampling_decay_steps, placement_growth_steps):
 def check_losses(auxiliary):
     """Raises unless these are new auxiliary losses with distinct names."""
     a_list = isinstance(auxiliary, (list, tuple))
-    if not a_list or any(not isinstance(a, AuxiliaryLoss) or a.built for a in auxiliary):
+    if not a_list or any(not isinstance(a, AuxiliaryLoss) or a.built or a.taken for a in auxiliary):
         raise ValueError(
             "`auxiliary` must be a list of losses, such as Reconstruction, each made for this "
             f"model alone. Received: {auxiliary!r}"

@@ -7,6 +7,7 @@ written out, once, for all uses: windows, decoders, full back-propagation.
 
 import tensorflow as tf
 
+from aux_keras.scan.first_order import of_first_order
 from aux_keras.scan.lstm import as_features, lstm_forward, step_arguments
 
 PRODUCT_ROWS = 256  # rows of a matrix product beyond which more do not make it faster
@@ -203,16 +204,17 @@ def lstm_scan(
     through_inputs = through_inputs and inputs.dtype.is_floating
 
     @tf.custom_gradient
-    def scan(inputs, *flat):
+    def scan(*arguments):
         # Constants: an eager tape would otherwise differentiate the compiled loop too.
-        inputs, *flat = (tf.stop_gradient(v) for v in (inputs, *flat))
+        inputs, *flat = map(tf.stop_gradient, arguments)
         kernels, states = flat[:layers], list(zip(flat[layers::2], flat[layers + 1 :: 2]))
         kept, last = (residuals, None) if residuals else (
             lstm_forward(kernels, inputs, states, lengths)
         )  # fmt: skip
         hs, cs, _ = kept[-1]
 
-        def gradient(*dresults):
+        def gradient(*upstream):
+            dresults = tuple(map(tf.stop_gradient, upstream))
             dsteps, dlast = (None, None), tf.nest.map_structure(tf.zeros_like, states)
             if returns in ("last", "both"):
                 dlast[-1] = dresults[-2:]
@@ -222,7 +224,8 @@ def lstm_scan(
                 kernels, inputs, lengths, every, kept, dsteps, dlast, through_inputs
             )
             dinputs = dinputs if through_inputs else None
-            return dinputs, *dkernels, *tf.nest.flatten(dstates)
+            found = [dinputs, *dkernels, *tf.nest.flatten(dstates)]
+            return of_first_order(found, [*arguments, *upstream])
 
         results = {
             "states": lambda: (hs[1:], cs[1:]), "outputs": lambda: hs[1:],

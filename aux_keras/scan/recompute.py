@@ -4,10 +4,37 @@ What is run again must read its weights as arguments, so that their gradients ha
 `keras.StatelessScope` gives a layer's variables the values of these arguments.
 """
 
+import contextlib
+
 import keras
 import tensorflow as tf
 
+from aux_keras.scan.first_order import of_first_order
 from aux_keras.scan.rows import map_rows
+
+
+@contextlib.contextmanager
+def weights_as(weights, values):
+    """Layers read these values in place of their weights; what they assign would be lost."""
+    with keras.StatelessScope(state_mapping=zip(weights, values)) as scope:
+        before = dict(scope.state_mapping)
+        yield
+    if any(before.get(name) is not value for name, value in scope.state_mapping.items()):
+        raise ValueError(
+            "`rnn` must have a cell whose steps change no variables (moving averages, the seed of "
+            "a Dropout layer): they are run again for the gradient. While training, "
+            "`truncation=None` or `return_sequences=False` runs them once. "
+            f"Received: a cell with the weights {[w.path for w in weights]}"
+        )
+
+
+def check_read(variables):
+    """Raises if a cell has read other variables than its weights: these would not be trained."""
+    if variables:
+        raise ValueError(
+            "`rnn` must have a cell that reads no variables but its own weights. "
+            f"Received: {[v.name for v in variables]}"
+        )
 
 
 def rerun_for_gradient(forward, differentiable, weights, tensors):
@@ -32,10 +59,12 @@ def rerun_for_gradient(forward, differentiable, weights, tensors):
         def call(function, *arguments):
             given, values = iter(arguments[: len(real)]), arguments[len(real) :]
             parts = [next(given) if t.dtype.is_floating else t for t in flat]
-            with keras.StatelessScope(state_mapping=zip(weights, values)):
+            with weights_as(weights, values):
                 return function(*tf.nest.pack_sequence_as(tensors, parts))
 
-        def gradient(*upstream):
+        def gradient(*upstream, variables=()):
+            check_read(variables)
+            upstream = of_first_order(upstream, arguments)
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(arguments)
                 results = call(differentiable, *arguments)
@@ -70,12 +99,14 @@ def run_in_chunks(make, weights, tokens, first, lengths, size):
     parts = len(first)
 
     @tf.custom_gradient
-    def run(tokens, *arguments):
-        tokens, *arguments = (tf.stop_gradient(a) for a in (tokens, *arguments))
-        first, values = tuple(arguments[:parts]), arguments[parts:]
+    def run(*arguments):
+        tokens, *rest = (tf.stop_gradient(a) for a in arguments)
+        first, values = tuple(rest[:parts]), rest[parts:]
         outputs, last, starts = chunks.forward(tokens, first, values)
 
-        def gradient(doutputs, *dlast):
+        def gradient(*upstream, variables=()):
+            check_read(variables)
+            doutputs, *dlast = of_first_order(upstream, arguments)
             dtokens, dfirst, dvalues = chunks.backward(
                 tokens, first, starts, values, doutputs, dlast
             )
@@ -87,17 +118,22 @@ def run_in_chunks(make, weights, tokens, first, lengths, size):
 
 
 class Chunks:
-    """A sequence in chunks of `size` steps, see `run_in_chunks`; `time` is its length."""
+    """A sequence in chunks of `size` steps, see `run_in_chunks`; `time` is its length.
+
+    A chunk that is longer than the sequence has as many `steps` as this.
+    """
 
     def __init__(self, make, weights, lengths, size, time):
         self.make, self.weights, self.lengths = make, weights, lengths
-        if isinstance(time, int):  # nothing is cut where a chunk is longer than the sequence
-            size = max(1, min(size, time))
+        if isinstance(time, int):
+            self.steps = size = max(1, min(size, time))
+        else:
+            self.steps = tf.clip_by_value(time, 1, size)
         self.size, self.time, self.count = size, time, -(-time // size)
 
     def read(self, sequence, i):
-        """Chunk `i`, `(rows, size, ...)`; past the end of the sequence its last step again."""
-        steps = i * self.size + tf.range(self.size)
+        """Chunk `i`, `(rows, steps, ...)`; past the end of the sequence its last step again."""
+        steps = i * self.size + tf.range(self.steps)
         return tf.gather(sequence, tf.minimum(steps, self.time - 1), axis=1)
 
     def run(self, i, chunk, record, values):
@@ -105,11 +141,12 @@ class Chunks:
 
         def run_rows(chunk, record, lengths):
             recurrence = self.make()
-            scanned = recurrence.scan(recurrence.inputs(chunk), record, lengths, returns="both")
-            return tf.transpose(scanned[0], (1, 0, 2)), *scanned[1:]
+            inputs = recurrence.inputs(chunk, most=self.size)
+            outputs, *after = recurrence.scan(inputs, record, lengths, returns="both")
+            return tf.transpose(outputs[: self.steps], (1, 0, 2)), *after
 
         rest = tf.clip_by_value(self.lengths - i * self.size, 0, self.size)
-        with keras.StatelessScope(state_mapping=zip(self.weights, values)):
+        with weights_as(self.weights, values):
             outputs, *after = map_rows(run_rows, chunk, record, rest)
         return outputs, tuple(tf.ensure_shape(a, r.shape) for a, r in zip(after, record))
 
@@ -129,7 +166,7 @@ class Chunks:
             outputs = tf.transpose(outputs[: self.time], (1, 0, 2))
             return outputs, last, tuple(tf.transpose(s, (1, 0, 2)) for s in starts)
 
-        with keras.StatelessScope(state_mapping=zip(self.weights, values)):
+        with weights_as(self.weights, values):
             return map_rows(run_rows, tokens, first, self.lengths)
 
     def backward(self, tokens, first, starts, values, doutputs, dlast):
@@ -140,7 +177,7 @@ class Chunks:
             del dfirst  # that of a later chunk, which starts from a constant
             chunk = self.read(tokens, i)
             record = (*(start[:, i] for start in starts), *first[len(starts) :])
-            exists = (tf.range(self.size) < self.time - i * self.size)[:, None]
+            exists = (tf.range(self.steps) < self.time - i * self.size)[:, None]
             dchunk = tf.where(exists, self.read(doutputs, i), tf.zeros([], doutputs.dtype))
             ends_here = (tf.maximum(self.lengths - 1, 0) // self.size == i)[:, None]
             dafter = [tf.where(ends_here, d, tf.zeros_like(d)) for d in dlast]
@@ -154,13 +191,13 @@ class Chunks:
             return i - 1, dvalues, dtokens.write(i, dchunk) if real else dtokens, drecord
 
         rows, _, *width = tokens.shape
-        shape = (rows, self.size, *width)
+        shape = (rows, self.steps if isinstance(self.steps, int) else None, *width)
         dtokens = tf.TensorArray(tokens.dtype, self.count, element_shape=shape)
         zeros = [tf.zeros_like(v) for v in values], tuple(map(tf.zeros_like, first))
         loop = (self.count - 1, zeros[0], dtokens, zeros[1])
         _, dvalues, dtokens, dfirst = tf.while_loop(lambda i, *_: i >= 0, body, loop)
         if not real:
             return None, dfirst, dvalues
-        dtokens = tf.transpose(dtokens.stack(), (1, 0, 2, 3))  # (rows, count, size, features)
-        shape = [tf.shape(tokens)[0], self.count * self.size, *width]
+        dtokens = tf.transpose(dtokens.stack(), (1, 0, 2, 3))  # (rows, count, steps, features)
+        shape = [tf.shape(tokens)[0], self.count * self.steps, *width]
         return tf.reshape(dtokens, shape)[:, : self.time], dfirst, dvalues

@@ -60,17 +60,19 @@ class LSTMRecurrence:
             return tokens
         return tf.gather(self.table, tokens)
 
-    def inputs(self, tokens):
+    def inputs(self, tokens, most=None):
         """Tokens, rows first, as the scan reads them, see `time_major`.
 
         Each number of time steps is compiled for itself. Where it is not known beforehand it is
-        made one of few; the loops end with the longest row and do not run the steps added.
+        made one of few, at most `most`; the loops end with the longest row and do not run the
+        steps added.
         """
         inputs = time_major(tokens, self.dtype)
         if inputs.shape[0] is not None:
             return self.look_up(inputs)
         steps = tf.shape(inputs)[0]
         size = tf.gather(SIZES, tf.searchsorted(SIZES, steps[None]))[0]
+        size = size if most is None else tf.minimum(size, most)
         padding = [[0, size - steps], *[[0, 0]] * (inputs.shape.rank - 1)]
         return self.look_up(tf.pad(inputs, padding))
 
@@ -113,7 +115,8 @@ class CellRecurrence:
         self.options = {"training": training} if takes_training(cell) else {}
         self.parts = 1 + len(tf.nest.flatten(cell.state_size))  # of a record, without masks
 
-    def inputs(self, tokens):
+    def inputs(self, tokens, most=None):
+        del most
         return time_major(tokens, self.dtype)
 
     def first(self, rows):

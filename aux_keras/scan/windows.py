@@ -90,12 +90,12 @@ def window(encoder, tokens, start, lengths, before, truncation):
         record after `start + lengths` tokens, tensors `(rows, anchors, width)`.
     """
     time, anchors = tokens.shape[1], start.shape[1]
-    steps = truncation if time is None else min(truncation, time)
     last = (time or tf.shape(tokens)[1]) - 1
+    steps = tf.minimum(truncation, last + 1) if time is None else min(truncation, time)
     positions = tf.minimum(start[..., None] + tf.range(steps), last)
     tokens = tf.gather(tokens, positions, axis=1, batch_dims=1)
     record = encoder.scan(
-        encoder.inputs(merge_anchors(tokens)),
+        encoder.inputs(merge_anchors(tokens), most=truncation),
         tuple(map(merge_anchors, before)),
         merge_anchors(lengths),
         returns="last",
