@@ -302,6 +302,9 @@ def test_it_refuses():
     with pytest.raises(ValueError, match="each made for this model alone"):
         ak.AuxiliaryModel(nested(), used)
     unbuilt = tasks("r")
+    with pytest.raises(ValueError, match="`tokens` must name the input"):
+        ak.AuxiliaryModel(keras.Sequential([keras.Input((5, 2, 1)), L.Reshape((5, 2)), L.LSTM(6)]),
+                          unbuilt)  # fmt: skip
     ak.AuxiliaryClassifier(2, L.LSTM(6), 3, 8, 0.5, auxiliary=unbuilt)
     with pytest.raises(ValueError, match="each made for this model alone"):
         ak.AuxiliaryClassifier(2, L.LSTM(6), 3, 8, 0.5, auxiliary=unbuilt)

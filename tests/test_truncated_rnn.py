@@ -175,5 +175,7 @@ def test_bad_truncation_is_named(truncation):
 
 
 def test_what_is_no_rnn_is_refused():
-    with pytest.raises(ValueError, match="`rnn` must be a Keras RNN layer"):
-        ak.TruncatedRNN(keras.layers.Dense(3), 3)
+    lstm = keras.layers.LSTM(3)
+    for wrong in (keras.layers.Dense(3), ak.TruncatedRNN(lstm, 3)):
+        with pytest.raises(ValueError, match="`rnn` must be a Keras RNN layer"):
+            ak.TruncatedRNN(wrong, 3)

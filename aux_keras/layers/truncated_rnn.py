@@ -108,13 +108,13 @@ class TruncatedRNN(keras.layers.Layer):
         if kwargs.get("dtype") is None:  # computes as the layer would
             kwargs["dtype"] = getattr(rnn, "dtype_policy", None)
         super().__init__(**kwargs)
-        if not is_cell(getattr(rnn, "cell", rnn)):
+        if is_cell(rnn):
+            rnn = keras.layers.RNN(rnn, dtype=getattr(rnn, "dtype_policy", None), name="rnn")
+        elif not isinstance(rnn, keras.layers.RNN):
             raise ValueError(
                 "`rnn` must be a Keras RNN layer (keras.layers.LSTM, GRU, SimpleRNN, RNN) or a "
                 f"Keras RNN cell. Received: rnn={rnn!r}"
             )
-        if not isinstance(rnn, keras.layers.RNN):
-            rnn = keras.layers.RNN(rnn, dtype=getattr(rnn, "dtype_policy", None), name="rnn")
         given = (return_sequences, return_state, go_backwards, stateful, zero_output_for_mask)
         for name, value in zip(OPTIONS, given):
             if value is not None:

@@ -114,10 +114,10 @@ class AuxiliaryModel(keras.Model):
         self.gap_trackers = [MemoryGap(f"{name}_memory_gap") for name in names if memory_gap]
         if self.auxiliary:
             observation.recurrent_layer(model, rnn)  # raises where there is none
-        for loss in self.auxiliary:
-            loss.taken = True
         if model.built and (shape := getattr(model, "input_shape", None)) is not None:
             self.build(shape)
+        for loss in self.auxiliary:  # last: those of a model that could not be made are still free
+            loss.taken = True
 
     @property
     def auxiliary_weight(self):
