@@ -399,3 +399,42 @@ def test_second_order_gradients_are_exact_or_refused(kind, return_sequences):
     else:
         with pytest.raises(NotImplementedError, match="Second-order gradients do not pass"):
             penalty(ak.TruncatedRNN(plain, TIME))
+
+
+RAGGED = tf.ragged.constant([[[1.0, 2.0]], [[1.0, 2.0], [3.0, 4.0]]], ragged_rank=1)
+STATE, X = np.zeros((2, UNITS), "f"), np.zeros((2, TIME, 2), "f")
+
+
+@pytest.mark.parametrize(
+    ("x", "state", "message"),
+    [
+        (X, [STATE], "`initial_state` must be 2 tensors"),
+        (X, STATE, "`initial_state` must be 2 tensors"),
+        (X, [STATE[:, 1:]] * 2, f"of shapes .*{UNITS}.*Received: shapes=.*{UNITS - 1}"),
+        (X, [np.zeros((3, UNITS), "f")] * 2, "`initial_state` must be"),
+        (X[..., :1], None, "`sequences` must have 2 features"),
+        (X[:, :0], None, "`sequences` must have at least one step"),
+        (X.astype(str), None, "`sequences` must hold real numbers"),
+        (X.astype("complex64"), None, "`sequences` must hold real numbers"),
+        (RAGGED, None, "`sequences` must be dense; `.to_tensor"),
+        (tf.sparse.from_dense(X), None, "`sequences` must be dense"),
+    ],
+)
+def test_what_it_cannot_read_is_named(x, state, message):
+    layer = ak.TruncatedRNN(L.LSTM(UNITS), 2)
+    layer(X)
+    with pytest.raises(ValueError, match=message):
+        layer(x, initial_state=state)
+
+
+def test_states_are_checked_in_a_functional_model_too():
+    state = keras.Input((UNITS + 1,))
+    with pytest.raises(ValueError, match="`initial_state` must be"):
+        ak.TruncatedRNN(L.LSTM(UNITS), 2)(keras.Input((None, 2)), initial_state=[state] * 2)
+
+
+def test_a_truncation_set_later_is_checked():
+    layer = ak.TruncatedRNN(L.LSTM(UNITS), 2)
+    layer.truncation = -5
+    with pytest.raises(ValueError, match="`truncation` must be"):
+        layer(X)

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from aux_keras import randomness
-from aux_keras.arguments import check_truncation, is_cell, revive
+from aux_keras.arguments import check_truncation, is_cell, revive, state_sizes
 from aux_keras.layers.token_embedding import TokenEmbedding
 from aux_keras.padding import expand_steps, valid_steps
 from aux_keras.scan import recompute, recurrence, windows
@@ -148,8 +148,8 @@ class TruncatedRNN(keras.layers.Layer):
             variable.assign(tf.zeros_like(variable))
 
     def build(self, sequences_shape, initial_state_shape=None):
-        self.check_rank(sequences_shape)
-        features = sequences_shape[-1]
+        self.features = features = sequences_shape[-1]
+        self.check_shapes(sequences_shape, initial_state_shape)
         if self.embedding is not None:
             if not self.embedding.built:
                 self.embedding.build((None, None, features))
@@ -157,15 +157,33 @@ class TruncatedRNN(keras.layers.Layer):
         if not self.rnn.built or (self.stateful and self.states is None):
             self.rnn.build((sequences_shape[0], None, features))
 
-    def check_rank(self, shape):
-        """Raises unless a shape is that of sequences for this embedding."""
+    def check_shapes(self, sequences, initial_state=None):
+        """Raises unless these are the shapes of sequences and states that the layer reads."""
+        sequences = tuple(sequences)
         characters = self.embedding is not None and self.embedding.vocabulary_size is not None
-        if len(shape) != (2 if characters else 3):
-            wanted = "(batch, time), of characters" if characters else (
-                "(batch, time, features); give scalars a last axis of 1, and characters an "
+        wanted = None
+        if len(sequences) != (2 if characters else 3):
+            wanted = "be (batch, time), of characters" if characters else (
+                "be (batch, time, features); give scalars a last axis of 1, and characters an "
                 "`embedding` with a `vocabulary_size`"
             )  # fmt: skip
-            raise ValueError(f"`sequences` must be {wanted}. Received: shape={tuple(shape)}")
+        elif not characters and sequences[-1] not in (None, self.features):
+            wanted = f"have {self.features} features, as when the layer was built"
+        elif sequences[1] == 0:
+            wanted = "have at least one step"
+        if wanted:
+            raise ValueError(f"`sequences` must {wanted}. Received: shape={sequences}")
+        if initial_state is None:
+            return
+        wanted, given = [(sequences[0], units) for units in state_sizes(self.cell)], []
+        keras.tree.map_shape_structure(lambda shape: given.append(tuple(shape)), initial_state)
+        if len(given) != len(wanted) or not all(
+            tf.TensorShape(one).is_compatible_with(other) for one, other in zip(given, wanted)
+        ):
+            raise ValueError(
+                f"`initial_state` must be {len(wanted)} tensors, of shapes {wanted}. "
+                f"Received: shapes={given}"
+            )
 
     def call(
         self, sequences: tf.Tensor, initial_state: Any = None, mask: tf.Tensor | None = None,
@@ -186,8 +204,21 @@ class TruncatedRNN(keras.layers.Layer):
 
     def prepare(self, sequences, initial_state=None, mask=None, training=False):
         """The arguments of a call as `Sequences`."""
+        check_truncation("truncation", self.truncation)  # it may have been set since
+        if isinstance(sequences, tf.RaggedTensor | tf.SparseTensor):
+            raise ValueError(
+                "`sequences` must be dense; `.to_tensor()` pads ragged ones, and a mask tells "
+                f"which steps are valid. Received: {type(sequences).__name__}"
+            )
         tokens = tf.convert_to_tensor(sequences)
-        self.check_rank(tokens.shape)
+        if tokens.dtype.is_complex or tokens.dtype == tf.string:
+            raise ValueError(
+                f"`sequences` must hold real numbers. Received: dtype={tokens.dtype.name}"
+            )
+        states = None
+        if initial_state is not None:
+            states = [tf.convert_to_tensor(state) for state in keras.tree.flatten(initial_state)]
+        self.check_shapes(tokens.shape, states and [state.shape for state in states])
         if self.go_backwards:
             tokens = tf.reverse(tokens, [1])
             mask = mask if mask is None else tf.reverse(tf.convert_to_tensor(mask), [1])
@@ -196,18 +227,17 @@ class TruncatedRNN(keras.layers.Layer):
         if training and dropped(self.cell):
             key = randomness.next_key(self.seed_generator)
         encoder = self.recurrence(training, key)
-        if initial_state is None and self.stateful:
-            initial_state = self.states
-            size, expected = tokens.shape[0], keras.tree.flatten(initial_state)[0].shape[0]
+        if states is None and self.stateful:
+            states = keras.tree.flatten(self.states)
+            size, expected = tokens.shape[0], states[0].shape[0]
             if size not in (None, expected):
                 raise ValueError(
                     f"`sequences` must have the batch size {expected} that the stateful layer was "
                     f"built for. Received: batch size {size}"
                 )
-        if initial_state is None:
+        if states is None:
             first = encoder.first(tf.shape(tokens)[0])
         else:
-            states = map(tf.convert_to_tensor, keras.tree.flatten(initial_state))
             first = encoder.from_states([tf.cast(s, self.compute_dtype) for s in states])
         return Sequences(tokens, lengths, first, mask, key)
 
@@ -270,6 +300,7 @@ class TruncatedRNN(keras.layers.Layer):
         )
 
     def compute_output_shape(self, sequences_shape, initial_state_shape=None):
+        self.check_shapes(sequences_shape, initial_state_shape)
         return self.rnn.compute_output_shape(tuple(sequences_shape))
 
     def compute_mask(self, sequences, mask=None):
