@@ -312,6 +312,12 @@ def test_the_auxiliary_losses_fall():
         assert after[name] < 0.6 * before[name], name
 
 
+@pytest.fixture(scope="module")
+def never_fitted():
+    """One model, whose steps are traced once: what it refuses changes no weight."""
+    return model("r")
+
+
 @pytest.mark.parametrize("as_dataset", [False, True])
 @pytest.mark.parametrize(
     ("call", "spoil", "message"),
@@ -329,17 +335,20 @@ def test_the_auxiliary_losses_fall():
         if call in ("fit", "evaluate") or "`y`" not in bad[1]
     ],
 )
-def test_bad_data_is_named(spoil, message, call, as_dataset):
+def test_bad_data_is_named(spoil, message, call, as_dataset, never_fitted):
     x, y = arrays()
     lengths = np.full(10, TIME)
     spoil(x, lengths, y)
-    inputs, built = {"tokens": x, "lengths": lengths}, model("r")
+    inputs, built = {"tokens": x, "lengths": lengths}, never_fitted
     data = (inputs, y) if call in ("fit", "evaluate") else (inputs,)
     if as_dataset:
         data = (tf.data.Dataset.from_tensor_slices(data if len(data) > 1 else data[0]).batch(10),)
     options = {"shuffle": False} if call in ("fit", "pretrain") else {}
+    before = [w.numpy() for w in built.trainable_weights]
     with pytest.raises((ValueError, tf.errors.InvalidArgumentError), match=message):
         getattr(built, call)(*data, verbose=0, **options)
+    for old, new in zip(before, built.trainable_weights):
+        np.testing.assert_array_equal(new, old, err_msg=new.path)
 
 
 @pytest.mark.parametrize("as_dataset", [True, False])
