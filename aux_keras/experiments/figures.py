@@ -92,9 +92,9 @@ def ablations(axes, rows):
     split = "validation" if "validation_accuracy_mean" in rows[0] else "test"
     means, deviations = zip(*(in_percent(row, f"{split}_accuracy") for row in rows))
     colours = [COLOURS.get(row["method"], "#a9c7d1") for row in rows]
-    axes.barh([row["method"].replace("_", " ") for row in rows], means, xerr=deviations,
-              color=colours, capsize=2)  # fmt: skip
-    axes.set_xlim(max(0, min(means) - 15), 100)
+    axes.barh([row["method"].replace("_", " ") for row in rows], means, color=colours, capsize=2,
+              xerr=deviations if any(deviations) else None)  # fmt: skip
+    axes.set_xlim(max(0, min(means) - 15), min(100, max(means) + 15))
     axes.set_xlabel(f"{split} accuracy, %")
 
 
