@@ -128,6 +128,7 @@ class TruncatedRNN(keras.layers.Layer):
         self.activity_regularizer = getattr(rnn, "activity_regularizer", None)
         self.truncation = check_truncation("truncation", truncation)
         self.embedding = embedding
+        self.features = None  # of the sequences, once it is built
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.supports_masking = True
@@ -148,8 +149,8 @@ class TruncatedRNN(keras.layers.Layer):
             variable.assign(tf.zeros_like(variable))
 
     def build(self, sequences_shape, initial_state_shape=None):
-        self.features = features = sequences_shape[-1]
         self.check_shapes(sequences_shape, initial_state_shape)
+        self.features = features = sequences_shape[-1]
         if self.embedding is not None:
             if not self.embedding.built:
                 self.embedding.build((None, None, features))
@@ -167,7 +168,7 @@ class TruncatedRNN(keras.layers.Layer):
                 "be (batch, time, features); give scalars a last axis of 1, and characters an "
                 "`embedding` with a `vocabulary_size`"
             )  # fmt: skip
-        elif not characters and sequences[-1] not in (None, self.features):
+        elif not characters and self.features and sequences[-1] not in (None, self.features):
             wanted = f"have {self.features} features, as when the layer was built"
         elif sequences[1] == 0:
             wanted = "have at least one step"
