@@ -105,11 +105,13 @@ def test_rows_of_a_quarter_have_equal_budgets_and_no_test_data():
         for row in quarter[name].rows:
             config = flags.parse(row.flags)
             steps = config.steps + (0 if config.pretrain_steps is None else config.pretrain_steps)
-            labelled = row.columns.get("method") == "lstm_labelled"
+            labelled = row.columns.get("method", "").endswith("_labelled")
             assert steps == (1500 if labelled else 3000), (name, row.name)
             assert config.validation_fraction and not config.validate_on_test
             assert config.units == 64
-    r = flags.parse(quarter["table2"].rows[9].flags)
+    rows = {row.name: row for row in quarter["table2"].rows}
+    assert {"lstm_labelled", "lstm_full_labelled"} <= {r.columns["method"] for r in rows.values()}
+    r = flags.parse(rows["mnist_r"].flags)
     assert (r.task, r.method, r.image_size) == ("mnist", "r", 14)
     lengths = (r.segment_length, r.auxiliary_truncation, r.supervised_truncation)
     assert lengths == (600 // 4, 300 // 4, 300 // 4)

@@ -3,8 +3,8 @@
 Images of 14 x 14 and 16 x 16 (196 and 256 steps instead of 784 and 1024), documents of 256
 characters; segments and truncations a quarter as long; networks half as wide. Segments end at
 their anchor, but in the rows about that. All rows of a table have as many training steps,
-pretraining included; `lstm_labelled` is the truncated LSTM with only as many labelled steps as the
-others have, `rp` has both losses.
+pretraining included; `lstm_labelled` and `lstm_full_labelled` have only as many labelled steps as
+those with auxiliary losses, `rp` has both losses.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ def quarter(experiments):
         for row in experiment.rows:
             if not set(row.columns.values()) & set(NOT_HERE):
                 rows.append(quarter_of(row))
-            if row.columns.get("method") == "lstm":
+            if row.columns.get("method") in ("lstm", "lstm_full") and name != "figure5":
                 rows.append(labelled(rows[-1]))
             if name == "table2" and row.columns["method"] == "r":
                 rows.append(both(rows[-1]))
@@ -109,8 +109,8 @@ def budget(given):
 
 
 def labelled(row):
-    """The truncated LSTM with as many labelled steps as the others."""
-    columns = {**row.columns, "method": "lstm_labelled"}
+    """An LSTM with as many labelled steps as the others."""
+    columns = {**row.columns, "method": f"{row.columns['method']}_labelled"}
     return Row(columns, [*row.flags, f"--steps={LABELLED}", "--halve_epochs=2"])
 
 
