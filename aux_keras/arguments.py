@@ -76,3 +76,22 @@ def revive(config, *names):
     config = copy.deepcopy(config)
     objects = {name: keras.saving.deserialize_keras_object(config[name]) for name in names}
     return {**config, **objects}
+
+
+def shape_built_for(layer):
+    """The shape of the first input that a layer was built for, or None."""
+    config = layer.get_build_config() or {}
+    return next(map(tuple, config.get("shapes_dict", config).values()), None)
+
+
+def unbuilt(config):
+    """A config, and those inside it, of new cells: without dropout, not built for any shape."""
+    if isinstance(config, dict):
+        dropouts = ("dropout", "recurrent_dropout")
+        return {
+            name: 0.0 if name in dropouts else unbuilt(value)
+            for name, value in config.items() if name != "build_config"
+        }  # fmt: skip
+    if isinstance(config, (list, tuple)):
+        return type(config)(map(unbuilt, config))
+    return config

@@ -438,3 +438,38 @@ def test_a_truncation_set_later_is_checked():
     layer.truncation = -5
     with pytest.raises(ValueError, match="`truncation` must be"):
         layer(X)
+
+
+def test_what_was_traced_for_any_batch_serves_a_known_one():
+    """`fit` traces for batches of any size; `train_on_batch` uses its compiled loops again."""
+    inputs = keras.Input((TIME, FEATURES))
+    layer = ak.TruncatedRNN(L.LSTM(UNITS, return_sequences=True), truncation=3)
+    model = keras.Model(inputs, layer(L.Dense(4)(inputs)))
+    model.compile("sgd", "mse")
+    x, y = sequences().numpy(), np.zeros((BATCH, TIME, UNITS), "f")
+    model.fit(x, y, verbose=0)
+    expected = model.evaluate(x, y, verbose=0)
+    assert model.train_on_batch(x, y) == pytest.approx(expected, rel=1e-5)
+
+
+def test_it_has_what_a_keras_rnn_layer_has():
+    plain = L.LSTM(UNITS, stateful=True)
+    layer = ak.TruncatedRNN(L.LSTM(UNITS, stateful=True), 3)
+    layer(sequences())
+    layer.reset_states()
+    assert not any(np.any(state) for state in layer.states)
+    assert layer.state_size == plain.state_size
+    for mine, other in zip(layer.get_initial_state(2), plain.get_initial_state(2), strict=True):
+        np.testing.assert_array_equal(mine, other)
+    layer = ak.TruncatedRNN(L.LSTM(UNITS), 3, activity_regularizer="l2")
+    outputs = layer(sequences())
+    np.testing.assert_allclose(layer.losses, [0.01 * np.sum(outputs**2) / BATCH], rtol=1e-5)
+    assert ak.TruncatedRNN.from_config(layer.get_config()).activity_regularizer is not None
+
+
+def test_a_layer_that_was_built_for_other_features_is_named():
+    built = L.LSTM(UNITS)
+    built(sequences())
+    assert ak.TruncatedRNN(built, 3)(sequences()).shape == (BATCH, UNITS)
+    with pytest.raises(ValueError, match=f"`sequences` must have {FEATURES} features"):
+        ak.TruncatedRNN(built, 3)(sequences()[..., :2])

@@ -291,23 +291,37 @@ def test_features_may_have_another_width_than_the_tokens(tmp_path):
         scaled("tokens", [])
 
 
-def test_features_of_layers_that_are_not_built_cannot_be_told():
-    class Late(keras.Model):
-        def __init__(self):
-            super().__init__()
-            self.body = [L.Dense(5), L.LSTM(6), L.Dense(CLASSES, "softmax")]
+class Late(keras.Model):
+    """Without a `build`: Keras builds its layers when they are called."""
 
-        def call(self, x):
-            for layer in self.body:
-                x = layer(x)
-            return x
+    def __init__(self):
+        super().__init__()
+        self.body = [L.LSTM(6), L.Dense(CLASSES, "softmax")]
 
+    def call(self, x):
+        tokens, *more = x.values() if isinstance(x, dict) else [x]
+        return self.body[1](keras.ops.concatenate([self.body[0](tokens), *more], -1))
+
+
+@pytest.mark.parametrize("run_eagerly", [True, False], ids=["eager", "traced"])
+@pytest.mark.parametrize("target", ["inputs", "features"])
+def test_a_subclass_without_build_is_built_before_its_optimizer(target, run_eagerly):
     x, y = batch()
-    late = Late()
-    model = ak.AuxiliaryModel(late, [LOSSES["r"]()], target="features")
+    for data, tokens in ((x, None), ({"tokens": x, "more": x[:, 0]}, "tokens")):
+        model = ak.AuxiliaryModel(Late(), [LOSSES["r"]()], tokens=tokens, target=target)
+        momentum = keras.optimizers.SGD(0.01, momentum=0.9)  # a variable for every weight
+        model.compile(momentum, "sparse_categorical_crossentropy", run_eagerly=run_eagerly)
+        model.train_on_batch(data, y)
+        assert len(model.optimizer.variables) - 2 == len(model.trainable_weights)
+        assert len(model.model.trainable_weights) == 5
+
+
+def test_an_rnn_that_is_not_called_is_named():
+    model = Late()
+    model.unused = L.GRU(3, name="unused")
+    x, y = batch()
+    model = ak.AuxiliaryModel(model, [LOSSES["r"]()], rnn="unused", target="features")
     model.compile("sgd", "sparse_categorical_crossentropy")
-    named = pytest.raises(ValueError, match="`target` must be .* call the model on a batch")
+    named = pytest.raises(ValueError, match="`rnn` must be called by the model. .*'unused'")
     with named, pytest.warns(UserWarning, match="unbuilt state"):  # Keras's
         model.fit(x, y, verbose=0)
-    late(x)
-    model.fit(x, y, verbose=0)

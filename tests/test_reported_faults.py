@@ -388,3 +388,137 @@ def test_data_sets_are_named_as_tfds_names_them(name, tmp_path):
     assert prepared.builder(name, tmp_path, download=False).info.full_name == "stripes/1.0.0"
     with pytest.raises(FileNotFoundError, match="`mnist:9.9.9` is not in"):
         prepared.builder("mnist:9.9.9", tmp_path, download=False)
+
+
+TWO = {"a": X, "b": X[:, 0]}
+
+
+@pytest.mark.parametrize("made", [list, dict], ids=["list", "dict"])
+@pytest.mark.parametrize("tokens", [0, "a"])
+def test_inputs_of_a_functional_model_by_name_and_by_position(made, tokens):
+    """As Keras takes them, whichever way the model was made."""
+    inputs = {"a": keras.Input((9, 2), name="a"), "b": keras.Input((2,), name="b")}
+    h = L.Concatenate()([L.LSTM(4)(inputs["a"]), inputs["b"]])
+    outputs = L.Dense(3, activation="softmax")(h)
+    network = keras.Model(inputs if made is dict else [*inputs.values()], outputs)
+    model = ak.AuxiliaryModel(network, [reconstruction()], tokens=tokens)
+    model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
+    by_position = [[*TWO.values()]] if made is list else []
+    losses = [model.test_on_batch(x, Y, return_dict=True) for x in (TWO, *by_position)]
+    assert losses[0] == pytest.approx(losses[-1])
+    assert losses[0]["auxiliary_loss"] > 0
+    assert model.reconstruct(TWO, [5] * 8).shape == (8, 3, 2)
+
+
+@pytest.mark.filterwarnings("ignore:The structure of `inputs`")  # Keras's, of the dictionary
+@pytest.mark.parametrize("tokens", [None, 0, "series"])
+def test_one_input_in_a_list_or_a_dictionary(tokens):
+    inputs = keras.Input((9, 2), name="series")
+    outputs = L.Dense(3, activation="softmax")(L.LSTM(4)(inputs))
+    model = ak.AuxiliaryModel(keras.Model([inputs], outputs), [reconstruction()], tokens=tokens)
+    model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
+    given = (X, [X], {"series": X})
+    losses = [model.test_on_batch(x, Y, return_dict=True) for x in given]
+    assert losses[0] == pytest.approx(losses[1]) and losses[0] == pytest.approx(losses[2])
+
+
+@pytest.mark.parametrize("loss", [ak.Reconstruction, ak.Prediction])
+def test_decoders_of_a_stack_of_cells_are_stacks_of_their_own(loss):
+    """Not built for what the stack reads, and without its dropout."""
+    stack = L.RNN([L.GRUCell(4), L.GRUCell(5, dropout=0.2)])
+    model = wrapped(stack, losses=[loss(segment_length=3, truncation=3, hidden_units=4)])
+    cells = [cell for stack in model.auxiliary[0].decoder.cells for cell in stack.cells]
+    assert [cell.units for cell in cells] == [4, 5] * (len(cells) // 2)
+    assert not any(cell.dropout for cell in cells)
+    model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
+    assert np.isfinite(model.train_on_batch(X, Y))[0]
+
+
+class Bare(L.Layer):
+    """A cell without a `get_config`, whose arguments Keras cannot tell."""
+
+    def __init__(self, units):
+        super().__init__()
+        self.units = self.state_size = units
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], self.units))
+
+    def call(self, inputs, states):
+        output = keras.ops.tanh(inputs @ self.kernel + states[0])
+        return output, [output]
+
+
+def test_what_cannot_be_made_anew_is_named():
+    with pytest.raises(ValueError, match="`cells` must be given where the main RNN's cell cannot"):
+        wrapped(L.RNN(Bare(4)), losses=[ak.Reconstruction(segment_length=3)])
+
+    class Own(keras.optimizers.SGD):
+        def __init__(self, extra):
+            super().__init__()
+
+    model = wrapped(L.LSTM(4))
+    model.compile(Own(3), "sparse_categorical_crossentropy", run_eagerly=True)
+    with pytest.raises(ValueError, match="`optimizer` must be given to `pretrain` where"):
+        model.pretrain(X, verbose=0)
+    model.pretrain(X, verbose=0, optimizer=Own(3))
+
+
+@pytest.mark.parametrize("name", ["reconstruction", "auxiliary", "supervised"])
+def test_an_output_with_the_name_of_a_loss_is_named(name):
+    inputs = keras.Input((9, 2))
+    h = L.LSTM(4)(inputs)
+    outputs = [L.Dense(1, name=name)(h), L.Dense(1, name="other")(h)]
+    ak.AuxiliaryModel(keras.Model(inputs, outputs[0]), [reconstruction()])  # logged as `loss`
+    with pytest.raises(ValueError, match=f"`auxiliary` needs other names .*'{name}'"):
+        ak.AuxiliaryModel(keras.Model(inputs, outputs), [reconstruction()])
+
+
+def test_a_network_with_a_loss_of_its_own_is_warned_of():
+    class Own(keras.Model):
+        def compute_loss(self, *arguments, **options):
+            return 7 + super().compute_loss(*arguments, **options)
+
+    inputs = keras.Input((9, 2))
+    network = Own(inputs, L.Dense(3)(L.LSTM(4)(inputs)))
+    with pytest.warns(UserWarning, match="`model` has its own compute_loss"):
+        ak.AuxiliaryModel(network, [reconstruction()])
+
+
+def test_arguments_of_compile_by_position():
+    for model in (wrapped(L.LSTM(4)), classifier()):
+        model.compile("sgd", "sparse_categorical_crossentropy", None, ["accuracy"])
+        assert "accuracy" in model.test_on_batch(X, Y, return_dict=True)
+
+
+def test_a_sparse_input_beside_the_tokens():
+    inputs = [keras.Input((9, 2)), keras.Input((8,), sparse=True)]
+    h = L.Concatenate()([L.LSTM(4)(inputs[0]), L.Dense(2)(inputs[1])])
+    network = keras.Model(inputs, L.Dense(3, activation="softmax")(h))
+    model = ak.AuxiliaryModel(network, [reconstruction()], tokens=0)
+    model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
+    for value in (1.0, np.inf):
+        sparse = tf.sparse.from_dense(np.where(np.eye(8) > 0, value, 0).astype("f"))
+        data = tf.data.Dataset.from_tensor_slices(((X, sparse), Y)).batch(8)
+        if value == 1:
+            assert np.isfinite(model.evaluate(data, verbose=0)).all()
+        else:
+            with pytest.raises(tf.errors.InvalidArgumentError, match="must be finite"):
+                model.evaluate(data, verbose=0)
+
+
+def test_a_model_may_clean_its_inputs_where_features_are_predicted():
+    x = X.copy()
+    x[0, 0, 0] = np.nan
+    inputs = keras.Input((9, 2))
+    clean = L.Lambda(keras.ops.nan_to_num)(inputs)
+    network = keras.Model(inputs, L.Dense(3, activation="softmax")(L.LSTM(4)(clean)))
+    for target in ("features", "inputs"):
+        model = ak.AuxiliaryModel(network, [reconstruction()], target=target)
+        model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
+        for data in ((x, Y), (tf.data.Dataset.from_tensors((x, Y)),)):
+            if target == "features":
+                assert np.isfinite(model.evaluate(*data, verbose=0)).all()
+            else:
+                with pytest.raises((ValueError, tf.errors.InvalidArgumentError), match="finite"):
+                    model.evaluate(*data, verbose=0)

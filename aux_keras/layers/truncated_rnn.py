@@ -6,7 +6,13 @@ import keras
 import tensorflow as tf
 
 from aux_keras import randomness
-from aux_keras.arguments import check_truncation, is_cell, revive, state_sizes
+from aux_keras.arguments import (
+    check_truncation,
+    is_cell,
+    revive,
+    shape_built_for,
+    state_sizes,
+)
 from aux_keras.layers.token_embedding import TokenEmbedding
 from aux_keras.padding import expand_steps, valid_steps
 from aux_keras.scan import recompute, recurrence, windows
@@ -107,6 +113,7 @@ class TruncatedRNN(keras.layers.Layer):
     ) -> None:  # fmt: skip
         if kwargs.get("dtype") is None:  # computes as the layer would
             kwargs["dtype"] = getattr(rnn, "dtype_policy", None)
+        kwargs.setdefault("activity_regularizer", getattr(rnn, "activity_regularizer", None))
         super().__init__(**kwargs)
         if is_cell(rnn):
             rnn = keras.layers.RNN(rnn, dtype=getattr(rnn, "dtype_policy", None), name="rnn")
@@ -125,7 +132,6 @@ class TruncatedRNN(keras.layers.Layer):
                 f"Received: embedding={embedding!r}"
             )
         self.rnn = rnn
-        self.activity_regularizer = getattr(rnn, "activity_regularizer", None)
         self.truncation = check_truncation("truncation", truncation)
         self.embedding = embedding
         self.features = None  # of the sequences, once it is built
@@ -143,12 +149,25 @@ class TruncatedRNN(keras.layers.Layer):
         """The variables that a stateful layer carries on; None before it is built."""
         return self.rnn.states
 
+    @property
+    def state_size(self):
+        """Units of each state, as in `keras.layers.RNN`."""
+        return self.rnn.state_size
+
+    def get_initial_state(self, batch_size):
+        """The state before the first step, as in `keras.layers.RNN`."""
+        return self.rnn.get_initial_state(batch_size)
+
     def reset_state(self) -> None:
         """Makes the carried state zero."""
         for variable in keras.tree.flatten(self.states or []):  # Keras fails where it is nested
             variable.assign(tf.zeros_like(variable))
 
+    reset_states = reset_state  # Keras has both names
+
     def build(self, sequences_shape, initial_state_shape=None):
+        if self.rnn.built and self.embedding is None:  # it may have stood elsewhere
+            self.features = shape_built_for(self.rnn)[-1]
         self.check_shapes(sequences_shape, initial_state_shape)
         self.features = features = sequences_shape[-1]
         if self.embedding is not None:

@@ -13,6 +13,7 @@ from aux_keras.arguments import (
     output_size,
     revive,
     state_sizes,
+    unbuilt,
 )
 from aux_keras.layers.token_readout import (
     TokenReadout,
@@ -129,8 +130,13 @@ class SegmentDecoder(keras.layers.Layer):
         """Makes new cells like another one, without its dropout, unless there are cells."""
         if self.cells is None:
             config = {k: v for k, v in cell.get_config().items() if k not in ("name", "seed")}
-            config |= {name: 0.0 for name in ("dropout", "recurrent_dropout") if name in config}
-            self.cells = [type(cell).from_config(dict(config)) for _ in range(layers)]
+            try:
+                self.cells = [type(cell).from_config(unbuilt(config)) for _ in range(layers)]
+            except (NotImplementedError, TypeError) as error:  # a cell without its `get_config`
+                raise ValueError(
+                    "`cells` must be given where the main RNN's cell cannot be made anew from its "
+                    f"config. Received: cells=None, {cell!r}: {error}"
+                ) from error
 
     def build(self, segments_shape, states_shape, embedding_shape=None):
         """Builds for tokens embedded to `embedding_shape[-1]` features, by default not

@@ -10,8 +10,7 @@ import tensorflow as tf
 from aux_keras import randomness
 from aux_keras.arguments import check_choice, check_integer, revive
 from aux_keras.losses.objective import normalized_auxiliary_loss
-from aux_keras.models import input_checks, logs, loss_runs, observation
-from aux_keras.models.building import ensure_built, symbolic_build
+from aux_keras.models import building, input_checks, logs, loss_runs, observation
 from aux_keras.models.joint_weight import JointWeight
 from aux_keras.models.memory_gap import MemoryGap, gaps_of, recall
 from aux_keras.models.pretraining import pretrain
@@ -87,8 +86,7 @@ class AuxiliaryModel(keras.Model):
         **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(**kwargs)
-        if not isinstance(model, keras.Model):
-            raise ValueError(f"`model` must be a keras.Model. Received: model={model!r}")
+        building.check_network(model)
         loss_runs.check_losses(auxiliary)
         loss_runs.check_schedules(auxiliary, sampling_decay_steps, placement_growth_steps)
         self.model = model
@@ -112,6 +110,7 @@ class AuxiliaryModel(keras.Model):
         logged += ["supervised_loss", *(["auxiliary_loss"] if names else [])]
         self.trackers = {name: keras.metrics.Mean(name=name) for name in logged}
         self.gap_trackers = [MemoryGap(f"{name}_memory_gap") for name in names if memory_gap]
+        loss_runs.check_outputs(auxiliary, getattr(model, "output_names", None) or ())
         if self.auxiliary:
             observation.recurrent_layer(model, rnn)  # raises where there is none
         if model.built and (shape := getattr(model, "input_shape", None)) is not None:
@@ -148,8 +147,8 @@ class AuxiliaryModel(keras.Model):
 
     def build(self, inputs_shape):
         inputs_shape = observation.as_given(self.model, inputs_shape)
-        if not self.model.built:
-            self.model.build(inputs_shape)
+        symbolic = keras.tree.map_shape_structure(keras.KerasTensor, inputs_shape)
+        building.build_network(self.model, symbolic)
         if self.auxiliary:
             loss_runs.build_losses(self, observation.tokens_shape(self, inputs_shape))
 
@@ -166,7 +165,7 @@ class AuxiliaryModel(keras.Model):
         Returns:
             `(y_pred, auxiliary)`: None while pretraining; `Losses` per auxiliary loss.
         """
-        ensure_built(self, inputs, training)
+        building.ensure_built(self, inputs, training)
         with randomness.KeyScope(key, input_checks.batch_size(inputs)):
             if not self.active_losses():
                 return self.model(inputs, training=training), []
@@ -181,7 +180,7 @@ class AuxiliaryModel(keras.Model):
 
     def reading(self, inputs):
         """What the auxiliary losses see of a batch, see `Reading`."""
-        ensure_built(self, inputs)
+        building.ensure_built(self, inputs)
         return observation.observe(self, inputs, False, lambda r, *_: ([], r), 0)[1]
 
     def run_losses(self, reading, key, training, ends=False, first=None):
@@ -202,7 +201,7 @@ class AuxiliaryModel(keras.Model):
 
     def tokens_of(self, inputs):
         """The tokens, or their shape, among the inputs, or their shapes."""
-        return observation.pick(inputs, self.tokens)
+        return observation.pick(self.model, inputs, self.tokens)
 
     def active_losses(self):
         """The auxiliary losses of this phase: none in training while their weight was always 0."""
@@ -259,13 +258,15 @@ class AuxiliaryModel(keras.Model):
             unused = set(self.trackers) - {"supervised_loss"}
         return [m for m in super().metrics if m.name not in unused]
 
-    def compile(self, optimizer="rmsprop", loss=None, **arguments):
+    def compile(self, optimizer="rmsprop", loss=None, *more, **arguments):
         """As `keras.Model.compile`."""
-        check_compiled_for(self.distribute_strategy, arguments)
-        super().compile(optimizer=optimizer, loss=loss, **arguments)
+        given = input_checks.by_name("compile", self, (optimizer, loss, *more), arguments)
+        check_compiled_for(self.distribute_strategy, given)
+        loss_runs.check_outputs(self.auxiliary, list(loss) if isinstance(loss, dict) else ())
+        super().compile(**given)
         # Keras's own optimizer: with a scale of the loss around it in half precision. In a
         # function, where Keras finds nothing to track.
-        compiled = {"optimizer": self.optimizer, "loss": loss, **arguments}
+        compiled = {**given, "optimizer": self.optimizer}
         self.compiled_with = lambda: compiled
         self.total_results = logs.total_results(self)
 
@@ -277,7 +278,8 @@ class AuxiliaryModel(keras.Model):
     def expected_data(self):
         """What data is checked against, see `input_checks.Expected`."""
         loss = self.compiled_with()["loss"] if self.compiled else None
-        return input_checks.expected_by(loss, getattr(self.model, "output_shape", None))
+        expected = input_checks.expected_by(loss, getattr(self.model, "output_shape", None))
+        return expected._replace(finite=self.target == "inputs")
 
     fit = input_checks.checked_method("fit")
     evaluate = input_checks.checked_method("evaluate")
@@ -285,7 +287,7 @@ class AuxiliaryModel(keras.Model):
     train_on_batch = input_checks.checked_method("train_on_batch")
     test_on_batch = input_checks.checked_method("test_on_batch")
     predict_on_batch = input_checks.checked_method("predict_on_batch")
-    _maybe_symbolic_build = symbolic_build
+    _maybe_symbolic_build = building.symbolic_build
     _get_metrics_result_or_logs = logs.of_all_replicas
 
     def pretrain(

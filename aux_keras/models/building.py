@@ -1,5 +1,7 @@
 """Variables are made before a step is traced: where tracing makes some, TensorFlow traces twice."""
 
+import warnings
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -11,7 +13,7 @@ def ensure_built(model, inputs, training=False):
     """Builds a model, to train its optimizer too, outside of the graph that is being traced."""
     if not model.built:
         with tf.init_scope(), model.distribute_strategy.scope():
-            model.build(keras.tree.map_structure(lambda t: tuple(t.shape), inputs))
+            build_by(model, inputs, lambda t: tuple(t.shape))
     if training and not model.optimizer.built:  # for the weights of both phases
         with tf.init_scope():
             model.optimizer.build(model.trainable_variables)
@@ -27,7 +29,45 @@ def build_for(model, x):
     shapes = [tf.TensorShape(getattr(leaf, "shape", None)) for leaf in tf.nest.flatten(x)]
     if all(shape.rank for shape in shapes):
         with model.distribute_strategy.scope():
-            model.build(tf.nest.pack_sequence_as(x, [(None, *shape[1:]) for shape in shapes]))
+            build_by(model, x, lambda t: (None, *t.shape[1:]))
+
+
+def build_by(model, inputs, shape_of):
+    """Builds an `AuxiliaryModel` for inputs, or their specs, of these shapes."""
+
+    def symbolic(leaf):
+        return keras.KerasTensor(shape_of(leaf), getattr(leaf, "dtype", None))
+
+    build_network(model.model, keras.tree.map_structure(symbolic, inputs))
+    model.build(keras.tree.map_structure(shape_of, inputs))
+
+
+def build_network(network, inputs):
+    """Builds a Keras model; one without a `build` of its own by what its `call` does.
+
+    Args:
+        network: `keras.Model`.
+        inputs: `keras.KerasTensor` of each input.
+    """
+    if network.built:
+        return
+    if type(network).build is keras.Model.build:
+        network.compute_output_spec(inputs)
+    network.build(keras.tree.map_structure(lambda t: t.shape, inputs))
+
+
+def check_network(network):
+    """Raises unless this is a Keras model; warns of what an `AuxiliaryModel` does without."""
+    if not isinstance(network, keras.Model):
+        raise ValueError(f"`model` must be a keras.Model. Received: model={network!r}")
+    methods = ("compute_loss", "train_step", "test_step")
+    own = [n for n in methods if getattr(type(network), n) is not getattr(keras.Model, n)]
+    if own:
+        warnings.warn(
+            f"`model` has its own {', '.join(own)}, which an AuxiliaryModel does not call: write "
+            "them in a subclass of it.",
+            stacklevel=3,
+        )
 
 
 def build_training(model, x, y=None, sample_weight=None):

@@ -38,13 +38,15 @@ class Expected(NamedTuple):
 
     `tokens_alone`: inputs are tokens, or a dictionary of `"tokens"` and `"lengths"`, and of these
     `vocabulary_size` is the number of characters, None for real tokens, and `features` their
-    width, None before the model is built. `classes`: number of integer labels, or None.
+    width, None before the model is built. `classes`: number of integer labels, or None. `finite`:
+    whether inputs must be finite; a model may clean what its losses do not see.
     """
 
     tokens_alone: bool = False
     vocabulary_size: int | None = None
     features: int | None = None
     classes: int | None = None
+    finite: bool = True
 
 
 def expected_by(loss, output_shape):
@@ -79,9 +81,7 @@ def checked(method, model, arguments, options):
             f"`{method}` must have one worker; give several a dataset, with `fit` or `evaluate`. "
             f"Received: {workers} workers"
         )
-    bound = inspect.signature(getattr(keras.Model, method)).bind(model, *arguments, **options)
-    given = {name: value for name, value in bound.arguments.items() if name != "self"}
-    given.update(given.pop("kwargs", {}))
+    given = by_name(method, model, arguments, options)
     expected = model.expected_data()
     names = [name for name in ("x", "y", "sample_weight") if name in given]
     values = [given[name] for name in names]
@@ -101,6 +101,13 @@ def checked(method, model, arguments, options):
         for name in {"x", "validation_data"} & set(given):
             given[name] = share_batches(model.distribute_strategy, given[name])
     return given
+
+
+def by_name(method, model, arguments, options):
+    """The arguments of a method of `keras.Model`, all by name."""
+    bound = inspect.signature(getattr(keras.Model, method)).bind(model, *arguments, **options)
+    given = {name: value for name, value in bound.arguments.items() if name != "self"}
+    return {**given, **given.pop("kwargs", {})}
 
 
 def check_batch(data, expected):
@@ -148,7 +155,7 @@ def check_arrays(x, y, sample_weight, expected):
     """Raises unless arrays, or tensors, are what a model can take."""
     if expected.tokens_alone:
         check_tokens(x, expected)
-    for array in tf.nest.flatten(x):
+    for array in tf.nest.flatten(x) if expected.finite else ():
         if not is_finite(array):
             raise ValueError(NOT_FINITE)
     for weight in tf.nest.flatten(sample_weight):
@@ -258,9 +265,11 @@ def checked_batch(batch, expected):
     def check(condition, *message):
         checks.append(tf.debugging.Assert(tf.reduce_all(condition), list(message)))
 
-    for part, message in zip(batch[:3:2], (NOT_FINITE, WEIGHT_NOT_FINITE)):
+    inputs = batch[0] if expected.finite else ()
+    for part, message in zip((inputs, *batch[2:3]), (NOT_FINITE, WEIGHT_NOT_FINITE)):
         for tensor in tf.nest.flatten(part):
             if tensor is not None and tensor.dtype.is_floating:
+                tensor = tensor.values if isinstance(tensor, tf.SparseTensor) else tensor
                 check(tf.math.is_finite(tf.cast(tensor, tf.float32)), message)
     if expected.tokens_alone:
         check_tokens_of_batch(batch[0], expected, check)

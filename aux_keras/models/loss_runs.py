@@ -134,6 +134,16 @@ def check_schedules(losses, sampling_decay_steps, placement_growth_steps):
         )
 
 
+def check_outputs(losses, outputs):
+    """Raises if what is logged of a loss has the name of an output's loss."""
+    logged = {"supervised", "auxiliary", *(loss.name for loss in losses)}
+    if losses and len(outputs) > 1 and (taken := sorted(logged & set(outputs))):
+        raise ValueError(
+            "`auxiliary` needs other names than the model's outputs, and these must not be "
+            f"'auxiliary' or 'supervised'. Received: {taken} among {outputs}"
+        )
+
+
 def check_losses(auxiliary):
     """Raises unless these are new auxiliary losses with distinct names."""
     a_list = isinstance(auxiliary, (list, tuple))

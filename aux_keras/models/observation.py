@@ -8,6 +8,7 @@ import weakref
 import keras
 import tensorflow as tf
 
+from aux_keras.arguments import shape_built_for
 from aux_keras.layers.token_embedding import TokenEmbedding
 from aux_keras.layers.truncated_rnn import TruncatedRNN
 from aux_keras.models import input_checks
@@ -109,14 +110,12 @@ def tokens_shape(model, inputs_shape):
     """The shape of these tokens, from those of the inputs of a built Keras model."""
     if model.target == "inputs":
         return model.tokens_of(inputs_shape)
-    built_for = model.layer.get_build_config()
-    if not built_for:
+    shape = shape_built_for(model.layer)
+    if shape is None:
         raise ValueError(
-            "`target` must be 'inputs' for a model whose layers are not built yet: call the model "
-            f"on a batch first, or give it a `build`. Received: target={model.target!r}"
+            f"`rnn` must be called by the model. Received: {model.layer.name!r}, which is not built"
         )
-    shapes = built_for.get("shapes_dict", built_for)
-    return next(tuple(shape) for shape in shapes.values())
+    return shape
 
 
 @contextlib.contextmanager
@@ -141,17 +140,29 @@ def patched(layer, call):
                 del layer.call  # the class's own is there again
 
 
-def pick(inputs, key):
-    """The tokens, or their shape, among a model's inputs, or their shapes."""
-    if key is None:
-        return inputs
-    try:
-        return inputs[key]
-    except (KeyError, IndexError, TypeError):
-        raise ValueError(
-            "`tokens` must be a key or position in the model's inputs. Received: "
-            f"tokens={key!r} of {inputs}"
-        ) from None
+def pick(model, inputs, key):
+    """The tokens, or their shape, among a model's inputs, or their shapes.
+
+    A functional model takes its inputs by name and by position, whichever it was made with.
+    """
+    names = [tensor.name for tensor in getattr(model, "inputs", None) or ()]
+    by_name = isinstance(inputs, dict)
+    if not by_name and (not isinstance(inputs, (list, tuple)) or is_shape(inputs)):  # there is one
+        if key is None or (len(names) == 1 and key in (0, *names)):
+            return inputs
+    elif key is None:
+        return tuple(inputs.values() if by_name else inputs)[0] if len(inputs) == 1 else inputs
+    else:
+        if by_name and key not in inputs and key in range(len(names)):
+            key = names[key]
+        elif not by_name and key in names:
+            key = names.index(key)
+        with contextlib.suppress(KeyError, IndexError, TypeError):
+            return inputs[key]
+    raise ValueError(
+        "`tokens` must be a key or position in the model's inputs. Received: "
+        f"tokens={key!r} of {inputs}"
+    )
 
 
 def as_given(model, shapes):

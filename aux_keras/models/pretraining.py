@@ -24,7 +24,7 @@ def pretrain(model, x, y, optimizer, fit_arguments):
         model._compile_loss = model._compile_metrics = None  # Keras keeps the last ones
         with scope():  # variables of an optimizer made outside are not those of the replicas
             if optimizer is None:
-                optimizer = type(model.optimizer).from_config(model.optimizer.get_config())
+                optimizer = like(model.optimizer)
             model.compile(optimizer=optimizer, loss=None, **options)
         history = model.fit(without_labels(x), **fit_arguments)
         warn_if_damped(model.optimizer, model.layer.weights)
@@ -33,6 +33,17 @@ def pretrain(model, x, y, optimizer, fit_arguments):
         model.pretraining = False
         with scope():
             model.compile(**compiled())
+
+
+def like(optimizer):
+    """A new optimizer with the arguments of another one."""
+    try:
+        return type(optimizer).from_config(optimizer.get_config())
+    except (NotImplementedError, TypeError) as error:  # a subclass without its `get_config`
+        raise ValueError(
+            "`optimizer` must be given to `pretrain` where that of `compile` cannot be made anew "
+            f"from its config. Received: {optimizer!r}, {error}"
+        ) from error
 
 
 def without_labels(x):

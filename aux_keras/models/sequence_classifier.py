@@ -196,7 +196,7 @@ class SequenceClassifier(AuxiliaryModel):
         """The output `(batch, classes)` from features `(batch, width)`."""
         return self.model.classify(features, training)
 
-    def compile(self, optimizer="rmsprop", loss=None, **arguments):
+    def compile(self, optimizer="rmsprop", loss=None, *more, **arguments):
         """As `keras.Model.compile`.
 
         Raises:
@@ -208,7 +208,7 @@ class SequenceClassifier(AuxiliaryModel):
                 "`loss` must not set `from_logits`: the model returns probabilities. "
                 f"Received: {loss!r}"
             )
-        super().compile(optimizer=optimizer, loss=loss, **arguments)
+        super().compile(optimizer, loss, *more, **arguments)
 
     def export(
         self, filepath, format="tf_saved_model", verbose=None, input_signature=None, **options

@@ -117,6 +117,15 @@ def run_in_chunks(make, weights, tokens, first, lengths, size):
     return run(tokens, *first, *map(tf.convert_to_tensor, weights))
 
 
+def with_shapes_of(tensors, others):
+    """Others with the static shapes of tensors, as a loop wants them.
+
+    A compiled function that was traced for any number of rows serves a known one too, and
+    returns any number.
+    """
+    return tuple(tf.ensure_shape(other, tensor.shape) for tensor, other in zip(tensors, others))
+
+
 class Chunks:
     """A sequence in chunks of `size` steps, see `run_in_chunks`; `time` is its length.
 
@@ -148,7 +157,7 @@ class Chunks:
         rest = tf.clip_by_value(self.lengths - i * self.size, 0, self.size)
         with weights_as(self.weights, values):
             outputs, *after = map_rows(run_rows, chunk, record, rest)
-        return outputs, tuple(tf.ensure_shape(a, r.shape) for a, r in zip(after, record))
+        return outputs, with_shapes_of(record, after)
 
     def forward(self, tokens, first, values):
         """One run that keeps no steps.
@@ -188,7 +197,8 @@ class Chunks:
                 results, (chunk, record, values), [dchunk, *dafter], unconnected_gradients="zero"
             )
             dvalues = [d + m for d, m in zip(dvalues, more)]
-            return i - 1, dvalues, dtokens.write(i, dchunk) if real else dtokens, drecord
+            dtokens = dtokens.write(i, dchunk) if real else dtokens
+            return i - 1, dvalues, dtokens, with_shapes_of(first, drecord)
 
         rows, _, *width = tokens.shape
         shape = (rows, self.steps if isinstance(self.steps, int) else None, *width)
