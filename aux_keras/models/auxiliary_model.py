@@ -44,7 +44,7 @@ class AuxiliaryModel(keras.Model):
         auxiliary: list of losses with distinct names; with none no recurrent layer is needed.
         rnn: name of the recurrent layer, by default the only one; of a `Bidirectional` forward.
         embedding: name of the characters' `keras.layers.Embedding`, by default the only one.
-        tokens: key or position of the tokens, where the model has several inputs.
+        tokens: name or position of the tokens, where the model has several inputs.
         target: what is reconstructed or predicted: `"inputs"`, those tokens in their own units, or
             `"features"`, what the recurrent layer reads (in training after dropout), as a
             constant. A loss in raw units can be so large that nothing else is learnt; then
