@@ -166,8 +166,8 @@ class TruncatedRNN(keras.layers.Layer):
     reset_states = reset_state  # Keras has both names
 
     def build(self, sequences_shape, initial_state_shape=None):
-        if self.rnn.built and self.embedding is None:  # it may have stood elsewhere
-            self.features = shape_built_for(self.rnn)[-1]
+        if self.embedding is None and (shape := shape_built_for(self.rnn)):
+            self.features = shape[-1]  # where the RNN layer has stood elsewhere
         self.check_shapes(sequences_shape, initial_state_shape)
         self.features = features = sequences_shape[-1]
         if self.embedding is not None:

@@ -36,7 +36,8 @@ def build_by(model, inputs, shape_of):
     """Builds an `AuxiliaryModel` for inputs, or their specs, of these shapes."""
 
     def symbolic(leaf):
-        return keras.KerasTensor(shape_of(leaf), getattr(leaf, "dtype", None))
+        sparse = isinstance(leaf, (tf.SparseTensor, tf.SparseTensorSpec))
+        return keras.KerasTensor(shape_of(leaf), getattr(leaf, "dtype", None), sparse)
 
     build_network(model.model, keras.tree.map_structure(symbolic, inputs))
     model.build(keras.tree.map_structure(shape_of, inputs))
