@@ -149,11 +149,6 @@ class TruncatedRNN(keras.layers.Layer):
         """The variables that a stateful layer carries on; None before it is built."""
         return self.rnn.states
 
-    @property
-    def state_size(self):
-        """Units of each state, as in `keras.layers.RNN`."""
-        return self.rnn.state_size
-
     def get_initial_state(self, batch_size):
         """The state before the first step, as in `keras.layers.RNN`."""
         return self.rnn.get_initial_state(batch_size)
