@@ -49,6 +49,17 @@ def is_cell(value):
     return not isinstance(value, keras.layers.RNN) and all(hasattr(value, p) for p in parts)
 
 
+def check_runs_as_keras(layer):
+    """Raises where a subclass of a recurrent layer runs otherwise: its cell is what is run here."""
+    ours = next(c for c in type(layer).__mro__ if c.__module__.startswith(("keras.", "aux_keras.")))
+    methods = ("call", "inner_loop")
+    if own := [n for n in methods if getattr(type(layer), n, 0) is not getattr(ours, n, 0)]:
+        raise ValueError(
+            f"`rnn` must run its cell as {ours.__name__} does: put what its own {own[0]} adds into "
+            f"the cell, or into layers around it. Received: rnn={layer!r}"
+        )
+
+
 def state_sizes(cell):
     """Units of each state of a cell, a list of int."""
     return [

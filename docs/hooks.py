@@ -5,7 +5,9 @@ In a page, on a line of its own:
 {{ readme }}                                  the README, links made for the site
 {{ text results/FILE.txt }}                   a file as it is
 {{ table results/FILE.csv COLUMN=HEADER ... }}  a row per row; of a figure mean and deviation
-{{ pivot results/FILE.csv ROW COLUMN FIGURE }}  a row per value of ROW, a column per one of COLUMN
+{{ pivot results/FILE.csv ROW COLUMN FIGURE }}  a row per value of ROW, a column per one of COLUMN;
+                                              ROW may be two columns, A+B; COLUMN=VALUE after
+                                              these takes the rows that have it alone
 {{ differences results/FILE.csv FIGURE METHOD ... }}  how far the other methods are above these
 {{ paper NAME ... }}                          the paper's numbers of experiments, a column per task
 """
@@ -51,14 +53,16 @@ def table(path, *columns):
     return _markdown(headers, [[figure(row, name) for name in names] for row in rows(path)])
 
 
-def pivot(path, row, column, name):
+def pivot(path, row, column, name, *only):
     """A line per value of `row`, a column per value of `column`."""
-    found = {}
-    for line in rows(path):
-        found.setdefault(line[row], {})[line[column]] = figure(line, name)
-    columns = list(dict.fromkeys(line[column] for line in rows(path)))
-    lines = [[key, *(values.get(c, "not run") for c in columns)] for key, values in found.items()]
-    return _markdown([row, *columns], lines)
+    found, only = {}, dict(each.split("=") for each in only)
+    lines = [line for line in rows(path) if only.items() <= line.items()]
+    for line in lines:
+        key = tuple(line[part] for part in row.split("+"))
+        found.setdefault(key, {})[line[column]] = figure(line, name)
+    columns = list(dict.fromkeys(line[column] for line in lines))
+    lines = [[*key, *(values.get(c, "-") for c in columns)] for key, values in found.items()]
+    return _markdown([*row.split("+"), *columns], lines)
 
 
 def differences(path, name, *methods):

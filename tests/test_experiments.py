@@ -9,11 +9,14 @@ import subprocess
 import sys
 import time
 
+import keras
 import pytest
 from matplotlib.figure import Figure
 
 from aux_keras import flags
 from aux_keras.experiments import catalogue, command, figures, runner
+from aux_keras.models.memory_profile import memory_profile
+from aux_keras.training import loop
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DBPEDIA = ROOT / "tests" / "dummy_data" / "dbpedia" / "dbpedia_csv"
@@ -165,6 +168,39 @@ def test_a_table_is_made_of_the_runs_of_its_seeds(pool, tmp_path):
 
     with pytest.raises(RuntimeError, match="another configuration"):
         experiment(*arguments, extra=["units=5"])
+
+
+def test_memory_profiles_are_errors_by_distance(pool, tmp_path):
+    """Of the finished runs of a table; a row without losses has none."""
+    arguments = (pool, "figure6", tmp_path, "--seeds=1", "--rows", "lstm", "anywhere", "--profiles")
+    experiment(*arguments)
+    lines = figures.read(tmp_path / "figure6_miniature_profiles.csv")
+    phases = {(line["row"], line["phase"]) for line in lines}
+    assert phases == {("anywhere", "pretrain"), ("anywhere", "train")}
+    model = keras.models.load_model(tmp_path / "anywhere_0" / "model.keras", compile=False)
+    row = next(r for r in catalogue.MINIATURE["figure6"].rows if r.name == "anywhere")
+    config = flags.parse([*command.resolved(row.flags, [f"--{f}" for f in TINY]), "--seed=0"])
+    batches = loop.load_task(config).evaluation("validation")
+    profile = memory_profile(model, batches, "reconstruction")
+    means = {}  # by side and distance, one token after another
+    for distance, *errors, count in zip(
+        profile.distances, profile.own, profile.other, profile.counts
+    ):
+        side, tokens = ("after", 1 - distance) if distance < 1 else ("before", distance)
+        farthest = 1
+        while farthest < tokens:
+            farthest *= 2
+        nearest = farthest // 2 + 1
+        name = f"{nearest} to {farthest}" if farthest > nearest else f"{nearest}"
+        means.setdefault((side, name), []).append((*errors, count))
+    assert {(line["side"], line["distance"]) for line in lines} <= set(means)
+    assert {line["side"] for line in lines} == {"after", "before"}
+    for line in (line for line in lines if line["phase"] == "train"):
+        parts = means[line["side"], line["distance"]]
+        total = sum(count for *_, count in parts)
+        own, other = (sum(part[i] * part[2] for part in parts) / total for i in (0, 1))
+        found = [float(line[f"{name}_mean"]) for name in ("own", "other", "gap")]
+        assert found == pytest.approx([own, other, other - own], abs=2e-5)
 
 
 def test_an_interrupted_experiment_says_how_to_go_on(tmp_path):

@@ -522,3 +522,117 @@ def test_a_model_may_clean_its_inputs_where_features_are_predicted():
             else:
                 with pytest.raises((ValueError, tf.errors.InvalidArgumentError), match="finite"):
                     model.evaluate(*data, verbose=0)
+
+
+def test_data_that_do_not_tell_their_number_of_features():
+    """A generator's; the layer is built."""
+    labels = np.tile(Y[:, None], (1, 9))
+    specs = tf.TensorSpec((None, None, None)), tf.TensorSpec((None, None), tf.int64)
+    data = tf.data.Dataset.from_generator(lambda: iter([(X, labels)]), output_signature=specs)
+    layer = ak.TruncatedRNN(L.GRU(4, return_sequences=True), 2)
+    inputs = keras.Input((None, 2))
+    network = keras.Model(inputs, L.Dense(3, activation="softmax")(layer(inputs)))
+    weights = network.get_weights()
+    trained = []
+    for given in ((data,), (X, labels)):
+        network.set_weights(weights)
+        network.compile("sgd", "sparse_categorical_crossentropy")
+        network.fit(*given, steps_per_epoch=1, shuffle=False, batch_size=8, verbose=0)
+        trained.append(network.get_weights())
+    for ours, known in zip(*trained):
+        np.testing.assert_allclose(ours, known, atol=1e-6)
+    assert any(np.any(a != b) for a, b in zip(trained[0], weights))
+
+
+@pytest.mark.parametrize("losses", [(), True])
+def test_a_frozen_model_is_trained_by_nobody(losses):
+    model = wrapped(ak.TruncatedRNN(L.LSTM(4), 3), losses=losses)
+    model.trainable = False
+    weights = model.get_weights()
+    with pytest.warns(UserWarning, match="No weight moves"):
+        assert np.isfinite(fit(model)["loss"]).all()
+    if losses:
+        with pytest.warns(UserWarning, match="No weight moves"):
+            model.pretrain(X, verbose=0)
+    moved = [np.any(a != b) for a, b in zip(weights, model.get_weights())]
+    assert sum(moved) <= 1  # the clock
+
+
+class Scaled(L.LSTM):
+    def call(self, sequences, initial_state=None, mask=None, training=False):
+        return super().call(10 * sequences, initial_state, mask, training)
+
+
+class Doubled(ak.TruncatedRNN):
+    def call(self, sequences, initial_state=None, mask=None, training=False):
+        return super().call(2 * sequences, initial_state, mask, training)
+
+
+class Named(L.LSTM):
+    """A subclass that runs as Keras does."""
+
+    def __init__(self, units=4, **options):
+        super().__init__(units, **options)
+
+
+def test_a_recurrent_layer_with_a_call_of_its_own_is_refused():
+    """Its cell would be run without what the call adds."""
+    message = "`rnn` must run its cell as LSTM does: put what its own call"
+    with pytest.raises(ValueError, match=message):
+        ak.TruncatedRNN(Scaled(4), 3)
+    with pytest.raises(ValueError, match=message):
+        wrapped(Scaled(4))
+    with pytest.raises(ValueError, match="as TruncatedRNN does"):
+        wrapped(Doubled(L.LSTM(4), 3))
+    named = Named()
+    np.testing.assert_allclose(ak.TruncatedRNN(named, 3)(X), named(X), atol=1e-6)
+
+
+@keras.saving.register_keras_serializable("tests")
+class OwnCompile(ak.AuxiliaryModel):
+    def compile(self, optimizer, loss, extra):
+        super().compile(optimizer, loss)
+        self.extra = extra
+
+
+def test_a_subclass_with_other_arguments_of_compile(tmp_path):
+    """It pretrains, and is loaded as Keras loads such models: not compiled."""
+    inputs = keras.Input((9, 2))
+    network = keras.Model(inputs, L.Dense(3, activation="softmax")(L.LSTM(4)(inputs)))
+    model = OwnCompile(network, [reconstruction()])
+    model.compile("sgd", "sparse_categorical_crossentropy", extra=3)
+    model.pretrain(X, verbose=0)
+    assert model.extra == 3
+    fit(model)
+    model.save(tmp_path / "model.keras")
+    with pytest.warns(UserWarning, match="method is custom"):
+        loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert getattr(loaded, "optimizer", None) is None
+    np.testing.assert_allclose(loaded.predict(X, verbose=0), model.predict(X, verbose=0), atol=1e-6)
+    with pytest.raises(ValueError, match="`compile` must be called before `pretrain`"):
+        loaded.pretrain(X, verbose=0)
+
+
+@pytest.mark.parametrize("kind", ["numbers", "characters"])
+def test_a_last_axis_of_one_comes_and_goes_as_in_keras(kind):
+    """Also beside an Embedding that is not of the tokens."""
+    side = keras.Input((), dtype="int32", name="side")
+    if kind == "numbers":
+        tokens, x = keras.Input((9, 1), name="tokens"), X[..., :1]
+        h = L.LSTM(4)(tokens)
+    else:
+        tokens, x = keras.Input((9,), dtype="int32", name="tokens"), np.arange(72).reshape(8, 9) % 5
+        h = L.LSTM(4)(L.Embedding(5, 3, name="table")(tokens))
+    h = L.Concatenate()([h, L.Embedding(3, 2, name="other")(side)])
+    network = keras.Model({"tokens": tokens, "side": side}, L.Dense(3, activation="softmax")(h))
+    other = x[..., 0] if kind == "numbers" else x[..., None].astype("float32")
+    losses = []
+    for given in (x, other):
+        keras.utils.set_random_seed(2)
+        model = ak.AuxiliaryModel(
+            network, [reconstruction()], tokens="tokens",
+            embedding="table" if kind == "characters" else None,
+        )  # fmt: skip
+        model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
+        losses.append(model.evaluate({"tokens": given, "side": Y}, Y, verbose=0))
+    np.testing.assert_allclose(*losses, rtol=1e-6)

@@ -52,6 +52,10 @@ def parse(program, arguments):
     parser.add_argument(
         "--flags", nargs="*", default=[], help="flags for all runs that read them, without --"
     )
+    parser.add_argument(
+        "--profiles", action="store_true",
+        help="write memory profiles of the rows too, beside the output as ..._profiles.csv",
+    )  # fmt: skip
     parser.add_argument("--list", action="store_true", help="print the rows with their flags")
     parser.add_argument("--plan", action="store_true", help="time the rows, and run nothing")
     given = parser.parse_args(arguments)
@@ -69,7 +73,7 @@ def parse(program, arguments):
     given.rows = [rows[name] for name in given.rows or rows]
     name = f"{given.name}_{given.scale}"
     given.workdir = pathlib.Path(given.workdir or f"runs/{name}").expanduser().resolve()
-    given.output = given.output or given.workdir / f"{name}.csv"
+    given.output = pathlib.Path(given.output or given.workdir / f"{name}.csv")
     given.flags = [f"--{flag}" for flag in given.flags]
     return given
 
@@ -86,15 +90,23 @@ def run(given, pool):
     for part in phases:
         results |= runner.run_all(pool, part, given.workdir, seconds)
 
-    def of_seeds(name):
+    def of_seeds(results, name):
         return [results[f"{name}_{seed}"] for seed in range(given.seeds)]
 
     shared = {row.name: experiment.pretraining_of(row) for row in rows}
-    found = {row.name: of_seeds(row.name) for row in rows}
-    before = {row: of_seeds(name) for row, name in shared.items() if f"{name}_0" in results}
-    pathlib.Path(given.output).parent.mkdir(parents=True, exist_ok=True)
+    found = {row.name: of_seeds(results, row.name) for row in rows}
+    before = {
+        row: of_seeds(results, name) for row, name in shared.items() if f"{name}_0" in results
+    }
+    given.output.parent.mkdir(parents=True, exist_ok=True)
     gather.write(given.output, experiment.gather(rows, found, before))
     print(f"Written: {given.output}")
+    if given.profiles:
+        profiles = runner.profile_all(pool, phases[1], given.workdir)
+        found = {row.name: of_seeds(profiles, row.name) for row in rows}
+        path = given.output.with_name(f"{given.output.stem}_profiles.csv")
+        gather.write(path, gather.profiles(found))
+        print(f"Written: {path}")
 
 
 def plan(pool, given, runs):

@@ -4,6 +4,8 @@ import csv
 import json
 import statistics
 
+import numpy as np
+
 GAP = "_memory_gap"
 
 
@@ -89,6 +91,49 @@ def curves(rows, results, before):
             line |= spread("validation_accuracy", [epoch["val_accuracy"] for epoch in epochs])
             lines.append({**line, "flags": " ".join(row.flags)})
     return lines
+
+
+def profiles(found):
+    """A line per row, phase, loss and band of distances from the anchor: both errors, their gap.
+
+    Args:
+        found: dict from a row's name to what `worker.profiled` returns of its seeds.
+
+    Returns:
+        list of dict; `own` and `other` as in `MemoryProfile`, `gap` their difference.
+    """
+    lines = []
+    for row, seeds in found.items():
+        for phase, loss in [(name, loss) for name, losses in seeds[0].items() for loss in losses]:
+            errors = [by_distance(seed[phase][loss]) for seed in seeds]
+            for band in sorted(set.intersection(*map(set, errors))):
+                own, other = zip(*(seed[band] for seed in errors))
+                after, nearest, farthest = band
+                line = {"row": row, "loss": loss, "phase": phase}
+                line["side"] = "after" if after else "before"
+                line["distance"] = f"{nearest} to {farthest}" if farthest > nearest else nearest
+                line |= spread("own", own, 5) | spread("other", other, 5)
+                gaps = [b - a for a, b in zip(own, other)]
+                lines.append(line | spread("gap", gaps, 5))
+    return lines
+
+
+def by_distance(profile):
+    """Mean errors of a profile by band, 1, 2, 3 to 4, 5 to 8 ... tokens before or after the anchor.
+
+    Returns:
+        dict from `(whether after, nearest, farthest)` to `(own, other)`.
+    """
+    distances, counts = np.asarray(profile["distances"]), np.asarray(profile["counts"])
+    after = distances < 1  # 0 is the first token after the anchor
+    exponents = np.ceil(np.log2(np.where(after, 1 - distances, distances))).astype(int)
+    found = {}
+    for side, exponent in sorted(set(zip(after.tolist(), exponents.tolist()))):
+        inside = (after == side) & (exponents == exponent)
+        errors = [np.average(np.asarray(profile[n])[inside], weights=counts[inside])
+                  for n in ("own", "other")]  # fmt: skip
+        found[side, 2**exponent // 2 + 1, 2**exponent] = tuple(map(float, errors))
+    return found
 
 
 def trained(workdir):

@@ -135,10 +135,7 @@ def run_all(pool, runs, workdir, seconds):
     Raises:
         RuntimeError: if a run fails, or its folder holds one of other flags.
     """
-    requests = {
-        name: {"flags": ["--pictures=false", *own, f"--workdir={workdir / name}"]}
-        for name, own in runs.items()
-    }
+    requests = {name: {"flags": within(workdir / name, flags)} for name, flags in runs.items()}
     began, results, planned = time.perf_counter(), {}, 0
     for name, result in pool.ask(requests):  # in the order in which they end
         results[name] = {**result, "workdir": workdir / name}
@@ -148,6 +145,23 @@ def run_all(pool, runs, workdir, seconds):
             line += f", {duration(left * (time.perf_counter() - began) / planned)} left"
         print(line)
     return results
+
+
+def profile_all(pool, runs, workdir):
+    """Memory profiles of finished runs, arguments as of `run_all`: `{name: worker.profiled}`."""
+    return dict(
+        pool.ask(
+            {
+                n: {"flags": within(workdir / n, flags), "profiled": True}
+                for n, flags in runs.items()
+            }
+        )
+    )
+
+
+def within(folder, flags):
+    """Flags of a run in a folder."""
+    return ["--pictures=false", *flags, f"--workdir={folder}"]
 
 
 def duration(seconds):

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from aux_keras import randomness
 from aux_keras.arguments import (
+    check_runs_as_keras,
     check_truncation,
     is_cell,
     revive,
@@ -122,6 +123,7 @@ class TruncatedRNN(keras.layers.Layer):
                 "`rnn` must be a Keras RNN layer (keras.layers.LSTM, GRU, SimpleRNN, RNN) or a "
                 f"Keras RNN cell. Received: rnn={rnn!r}"
             )
+        check_runs_as_keras(rnn)
         given = (return_sequences, return_state, go_backwards, stateful, zero_output_for_mask)
         for name, value in zip(OPTIONS, given):
             if value is not None:
@@ -234,6 +236,8 @@ class TruncatedRNN(keras.layers.Layer):
         if initial_state is not None:
             states = [tf.convert_to_tensor(state) for state in keras.tree.flatten(initial_state)]
         self.check_shapes(tokens.shape, states and [state.shape for state in states])
+        if tokens.shape.rank == 3:  # a dataset may not tell their number
+            tokens = tf.ensure_shape(tokens, (None, None, self.features))
         if self.go_backwards:
             tokens = tf.reverse(tokens, [1])
             mask = mask if mask is None else tf.reverse(tf.convert_to_tensor(mask), [1])

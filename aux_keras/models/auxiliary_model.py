@@ -15,7 +15,7 @@ from aux_keras.models.joint_weight import JointWeight
 from aux_keras.models.memory_gap import MemoryGap, gaps_of, recall
 from aux_keras.models.pretraining import pretrain
 from aux_keras.models.reconstruct import Reconstructor
-from aux_keras.models.replicas import add_gradients, check_compiled_for
+from aux_keras.models.replicas import apply_gradients, check_compiled_for
 
 TRAINING, EVALUATION = 0, 1  # first component of a key: draws of the two never coincide
 
@@ -100,7 +100,7 @@ class AuxiliaryModel(keras.Model):
         self.placement_growth_steps = placement_growth_steps
         self.memory_gap = memory_gap
         self.seed = check_integer("seed", seed, 0)
-        self.pretraining = False
+        self.pretraining, self.compiled_with = False, None
         self.training_step = self.add_weight(
             name="training_step", shape=(), dtype="int64", initializer="zeros", trainable=False,
             aggregation="only_first_replica",
@@ -228,8 +228,7 @@ class AuxiliaryModel(keras.Model):
             y_pred, auxiliary = self.forward(x, self.key(TRAINING, self.training_step), True)
             loss, named = self.losses_of(x, y, y_pred, sample_weight, auxiliary)
             loss = self.optimizer.scale_loss(loss)
-        gradients = tape.gradient(loss, self.trainable_weights)
-        self.optimizer.apply_gradients(add_gradients(self, gradients))
+        apply_gradients(self, tape.gradient(loss, self.trainable_weights))
         self.training_step.assign_add(1)
         return logs.track(self, (x, y, sample_weight), y_pred, named)
 
@@ -237,8 +236,7 @@ class AuxiliaryModel(keras.Model):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         y_pred, auxiliary = self.forward(x, self.key(EVALUATION), False)
         _, named = self.losses_of(x, y, y_pred, sample_weight, auxiliary)
-        gaps = [sums.gaps for sums in auxiliary]
-        return logs.track(self, (x, y, sample_weight), y_pred, named, gaps)
+        return logs.track(self, (x, y, sample_weight), y_pred, named, [s.gaps for s in auxiliary])
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         """As `keras.Model.compute_metrics`; there is nothing to compare while pretraining."""
@@ -271,13 +269,15 @@ class AuxiliaryModel(keras.Model):
         self.total_results = logs.total_results(self)
 
     def compile_from_config(self, config):
+        if not type(self).compile.__module__.startswith("aux_keras."):
+            return super().compile_from_config(config)  # warns that it does nothing
         self.compile(**keras.saving.deserialize_keras_object(config))
         if self.built:
             self.optimizer.build(self.trainable_variables)
 
     def expected_data(self):
         """What data is checked against, see `input_checks.Expected`."""
-        loss = self.compiled_with()["loss"] if self.compiled else None
+        loss = self.compiled_with()["loss"] if self.compiled_with else None
         expected = input_checks.expected_by(loss, getattr(self.model, "output_shape", None))
         return expected._replace(finite=self.target == "inputs")
 
@@ -296,7 +296,8 @@ class AuxiliaryModel(keras.Model):
     ) -> keras.callbacks.History:  # fmt: skip
         """Phase 1 (section 3.3): trains on the auxiliary losses alone, without labels.
 
-        Nothing else moves, and regularizers rest. Afterwards the model is compiled as before.
+        Weights that they do not read stay, and regularizers rest; moving averages of layers that
+        run before the recurrent one move. Afterwards the model is compiled as before.
 
         Args:
             x: what `fit` takes; labels in a dataset are ignored.
@@ -311,7 +312,7 @@ class AuxiliaryModel(keras.Model):
         Raises:
             ValueError: without `compile` before, without auxiliary losses, or with labels.
         """
-        return pretrain(self, x, y, optimizer, fit_arguments)
+        return pretrain(self, AuxiliaryModel.compile, x, y, optimizer, fit_arguments)
 
     def reconstruct(
         self, inputs: Any, anchors: Any, loss: str | None = None, length: int | None = None

@@ -87,7 +87,7 @@ def checked(method, model, arguments, options):
     values = [given[name] for name in names]
     given.update(zip(names, check_batch(dict(zip(names, values)), expected).values()))
     build_for(model, given.get("x"))
-    if method in ("fit", "train_on_batch") and model.compiled:
+    if method in ("fit", "train_on_batch") and model.compiled_with:
         build_training(model, *map(given.get, ("x", "y", "sample_weight")))
     validation = given.get("validation_data")
     if isinstance(validation, (tuple, list)):

@@ -50,5 +50,5 @@ def total_results(model):
 
     if worker_count(model.distribute_strategy) == 1:
         return compute
-    compiled = tf.function(compute)  # else a tenth of a second for each variable
+    compiled = tf.function(compute, autograph=False)  # else a tenth of a second for each variable
     return lambda: compiled()

@@ -90,7 +90,7 @@ def memory_profile(model: AuxiliaryModel, inputs: Any, loss: str | None = None) 
         labelled = isinstance(inputs.element_spec, tuple)
         batches = inputs.map(lambda x, *_: x) if labelled else inputs
 
-    @tf.function
+    @tf.function(autograph=False)
     def recalled(batch):
         (recall,) = model.recall(model.reading(batch), [auxiliary])
         segments, steps = recall.draws.segments, tf.shape(recall.own)[-1]

@@ -8,7 +8,7 @@ import weakref
 import keras
 import tensorflow as tf
 
-from aux_keras.arguments import shape_built_for
+from aux_keras.arguments import check_runs_as_keras, shape_built_for
 from aux_keras.layers.token_embedding import TokenEmbedding
 from aux_keras.layers.truncated_rnn import TruncatedRNN
 from aux_keras.models import input_checks
@@ -86,6 +86,11 @@ def read_tokens(model, inputs, sequences, mask):
         tokens = tf.stop_gradient(tf.convert_to_tensor(sequences))
     else:
         tokens = tf.convert_to_tensor(model.tokens_of(inputs))
+        made = made_for(model)
+        if made and made[-1] == 1 and tokens.shape.rank == len(made) - 1:
+            tokens = tokens[..., None]
+        elif made and tokens.shape[-1] == 1 and tokens.shape.rank == len(made) + 1:
+            tokens = tokens[..., 0]
     if tokens.dtype.is_integer and tokens.shape.rank == 3 and has_table(model.model):
         raise ValueError(
             "`tokens` must be one sequence of characters or words, (batch, time), to be "
@@ -109,13 +114,27 @@ def read_tokens(model, inputs, sequences, mask):
 def tokens_shape(model, inputs_shape):
     """The shape of these tokens, from those of the inputs of a built Keras model."""
     if model.target == "inputs":
-        return model.tokens_of(inputs_shape)
+        shape, made = model.tokens_of(inputs_shape), made_for(model)
+        return made if made and len(made) != len(shape) else shape
     shape = shape_built_for(model.layer)
     if shape is None:
         raise ValueError(
             f"`rnn` must be called by the model. Received: {model.layer.name!r}, which is not built"
         )
     return shape
+
+
+def made_for(model):
+    """The shape of the tokens that a functional model was made for, or None.
+
+    Keras adds or takes away a last axis of 1 where its data have another number of axes.
+    """
+    network = getattr(model.model, "_functional", None) or model.model  # of a Sequential
+    struct = getattr(network, "_inputs_struct", None)
+    if struct is None:
+        return None
+    shapes = keras.tree.map_structure(lambda t: tuple(t.shape), struct)
+    return pick(model.model, shapes, model.tokens)
 
 
 @contextlib.contextmanager
@@ -209,6 +228,7 @@ def recurrent_layer(model, name):
     kinds = (keras.layers.RNN, TruncatedRNN, keras.layers.Bidirectional)
     layer = find_layer(model, kinds, "recurrent layer", "rnn", name)
     layer = getattr(layer, "forward_layer", layer)
+    check_runs_as_keras(layer)
     if "float64" in (layer.compute_dtype, keras.config.floatx()):  # of losses, the latter
         raise ValueError(
             "Auxiliary losses run in float32 or half precision: set "

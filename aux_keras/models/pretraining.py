@@ -7,9 +7,9 @@ from aux_keras.models.gradient_floor import warn_if_damped
 KEPT = ("jit_compile", "run_eagerly", "steps_per_execution", "auto_scale_loss")  # of `compile`
 
 
-def pretrain(model, x, y, optimizer, fit_arguments):
-    """See `AuxiliaryModel.pretrain`."""
-    if not model.compiled:
+def pretrain(model, compile, x, y, optimizer, fit_arguments):
+    """See `AuxiliaryModel.pretrain`; `compile` is its own method, which a subclass may override."""
+    if not model.compiled_with:  # Keras says `compiled` also of a loaded model that is not
         raise ValueError("`compile` must be called before `pretrain`. Received: compiled=False")
     if not model.auxiliary:
         raise ValueError("`pretrain` needs an auxiliary loss. Received: auxiliary=[]")
@@ -25,14 +25,14 @@ def pretrain(model, x, y, optimizer, fit_arguments):
         with scope():  # variables of an optimizer made outside are not those of the replicas
             if optimizer is None:
                 optimizer = like(model.optimizer)
-            model.compile(optimizer=optimizer, loss=None, **options)
+            compile(model, optimizer, **options)
         history = model.fit(without_labels(x), **fit_arguments)
         warn_if_damped(model.optimizer, model.layer.weights)
         return history
     finally:
         model.pretraining = False
         with scope():
-            model.compile(**compiled())
+            compile(model, **compiled())
 
 
 def like(optimizer):

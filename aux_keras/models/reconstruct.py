@@ -27,7 +27,7 @@ class Reconstructor:
     def __init__(self, model, loss=None):
         self.model = model
         self.loss = loss_runs.find_loss(model.auxiliary, loss, Reconstruction)
-        self.compiled = tf.function(self._run, reduce_retracing=True)
+        self.compiled = tf.function(self._run, reduce_retracing=True, autograph=False)
 
     def __call__(self, inputs, anchors=None, length=None):
         """The tokens before the anchors.

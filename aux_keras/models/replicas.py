@@ -1,5 +1,7 @@
 """Replicas of a `tf.distribute` strategy: their rows of a batch, their gradients."""
 
+import warnings
+
 import tensorflow as tf
 
 from aux_keras import randomness
@@ -82,6 +84,18 @@ def roll_rows(tensor):
     everything = tf.scatter_nd(ours[:, None], tensor, shape)
     everything = tf.distribute.get_replica_context().all_reduce("sum", everything)
     return tf.ensure_shape(tf.gather(everything, (ours - 1) % total), tensor.shape)
+
+
+def apply_gradients(model, gradients):
+    """Moves the weights of a model by gradients, a list, of its trainable ones."""
+    if pairs := add_gradients(model, gradients):
+        model.optimizer.apply_gradients(pairs)
+    else:
+        warnings.warn(
+            "No weight moves: none that the losses read is trainable, or truncations of 0 leave no "
+            "gradient.",
+            stacklevel=2,
+        )
 
 
 def add_gradients(model, gradients):

@@ -186,7 +186,7 @@ class SequenceClassifier(AuxiliaryModel):
     def expected_data(self):
         features = self.features if self.built and self.vocabulary_size is None else None
         softmax = self.model.activation is keras.activations.softmax
-        loss = self.compiled_with()["loss"] if self.compiled else None
+        loss = self.compiled_with()["loss"] if self.compiled_with else None
         every = softmax and getattr(loss, "ignore_class", None) is None
         by_loss = input_checks.expected_by(loss, (None, self.classes)).classes
         classes = self.classes if every else by_loss

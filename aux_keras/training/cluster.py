@@ -35,7 +35,9 @@ class Workers:
     def __init__(self, strategy, count=1, index=0):
         self.strategy, self.count, self.index = strategy, count, index
         signature = [tf.TensorSpec([None], tf.int64)]
-        self._total = tf.function(self._total_over_replicas, input_signature=signature)
+        self._total = tf.function(
+            self._total_over_replicas, input_signature=signature, autograph=False
+        )
 
     @property
     def chief(self):
