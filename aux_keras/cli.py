@@ -47,7 +47,14 @@ def train(program, arguments):
         arguments = flags.expand_flagfiles(arguments)
     except (ValueError, OSError) as error:
         sys.exit(f"{program}: error: {error}")
-    app.run(lambda rest: run(program, rest[1:]), [program, *arguments])
+
+    def parse(arguments):
+        try:
+            return app.parse_flags_with_usage(arguments)
+        except ValueError as error:  # of a flag such as --noreverse=3
+            sys.exit(f"{program}: error: {error}")
+
+    app.run(lambda rest: run(program, rest[1:]), [program, *arguments], parse)
 
 
 def run(program, rest):
@@ -85,8 +92,9 @@ def run(program, rest):
 def export(program, arguments):
     """Exports the model of a finished run; exits with 1 and one line if it cannot."""
     parser = argparse.ArgumentParser(program, description=export.__doc__)
-    parser.add_argument("--workdir", required=True, help="folder of a finished run")
-    parser.add_argument("--output", required=True, help="folder, or ONNX file, to write")
+    path = os.path.expanduser
+    parser.add_argument("--workdir", type=path, required=True, help="folder of a finished run")
+    parser.add_argument("--output", type=path, required=True, help="folder, or ONNX file, to write")
     parser.add_argument("--format", default="saved_model", choices=FORMATS)
     given = parser.parse_args(arguments)
     quiet.import_tensorflow()  # last: it takes seconds

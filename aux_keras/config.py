@@ -227,6 +227,8 @@ class ExperimentConfig:
             if value is not None and not (0 < value < math.inf):
                 raise ValueError(f"`{name}` must be positive and finite. Received: {name}={value}")
         self.buckets()
+        if self.seed >= 2**32:
+            raise ValueError(f"`seed` must be below 2**32. Received: seed={self.seed}")
         for name in ("validation_fraction", "drop_rate", "transformer_drop_rate"):
             value = getattr(self, name)
             if value >= 1:
@@ -325,6 +327,8 @@ def _check(field, value):
     right = isinstance(value, accepted) and (kind is bool or not isinstance(value, bool))
     if not right or (least is not None and not value >= least):
         raise ValueError(f"`{field.name}` must be {expected}. Received: {field.name}={value!r}")
+    if value == "":  # as of an unset variable of a shell
+        raise ValueError(f"`{field.name}` must not be empty. Received: {field.name}=''")
     if choices and not words and value not in choices:
         raise ValueError(
             f"`{field.name}` must be one of {', '.join(choices)}. Received: {field.name}={value!r}"

@@ -104,7 +104,7 @@ def expand_flagfiles(arguments, within=(), local=True):
 
 def _flagfile_lines(path):
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        return path.read_text(encoding="utf-8-sig").splitlines()  # Windows marks its texts
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not a text in UTF-8: {error}") from error
 

@@ -117,7 +117,7 @@ def figure(row, name):
         return row[name]
     mean, deviation = row[f"{name}_mean"], row[f"{name}_sd"]
     scale, digits = (100, 1) if "accuracy" in name else (1, 4)
-    cell = f"{scale * float(mean):.{digits}f}"
+    cell = f"{scale * float(mean):z.{digits}f}"
     return f"{cell} ± {scale * float(deviation):.{digits}f}" if deviation else cell
 
 

@@ -240,6 +240,9 @@ def test_one_value_keeps_its_name_all_the_way():
         (dict(clip_norm=0.0), "`clip_norm` must be positive and finite"),
         (dict(bucket_lengths="64,64"), "`bucket_lengths` must be increasing positive integers"),
         (dict(bucket_lengths="64,x"), "`bucket_lengths` must be .*Received: .*'64,x'"),
+        (dict(workdir=""), "`workdir` must not be empty"),
+        (dict(pretrained=""), "`pretrained` must not be empty"),
+        (dict(seed=2**32), "`seed` must be below 2\\*\\*32. Received: seed=4294967296"),
         (dict(test_examples=0), "`test_examples` must be an integer of at least 1"),
         (dict(transformer_drop_rate=1.0), "`transformer_drop_rate` must be below 1"),
         (dict(irnn_stddev=0.0), "`irnn_stddev` must be positive and finite"),
@@ -285,6 +288,12 @@ def test_flagfile_lines_that_absl_would_misread_are_refused(line, tmp_path):
         flags.expand_flagfiles(["--seed=1", "--flagfile", str(path)])
 
 
+def test_a_flagfile_may_begin_with_the_mark_of_windows(tmp_path):
+    path = tmp_path / "marked.cfg"
+    path.write_text("--units=64\n", encoding="utf-8-sig")
+    assert flags.expand_flagfiles([f"--flagfile={path}"]) == ["--units=64"]
+
+
 def test_differences_leave_out_places():
     one = ExperimentConfig(workdir="a", data_dir="x")
     other = ExperimentConfig(workdir="b", seed=3)
@@ -323,6 +332,7 @@ def test_help_lists_every_flag_without_importing_tensorflow():
         ("--supervised_truncation=2.5", "--supervised_truncation=2.5"),
         ("--supervised_truncation=-1", "`supervised_truncation` must be"),
         ("--method=x", "--method=x"),
+        ("--noreverse=3", "error: "),
         ("stray", "Expected flags only, such as --flagfile=FILE. Received: stray"),
     ],
 )  # fmt: skip

@@ -14,7 +14,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from aux_keras import flags
-from aux_keras.experiments import catalogue, command, figures, runner
+from aux_keras.experiments import catalogue, command, figures, gather, runner
 from aux_keras.models.memory_profile import memory_profile
 from aux_keras.training import loop
 
@@ -149,6 +149,33 @@ def test_truncations_that_not_all_methods_have_lie_in_order():
     assert 2 in [x for line in axes.lines for x in line.get_xdata()]
 
 
+def test_rows_are_named_once_and_the_list_may_be_cut(tmp_path):
+    given = command.parse("aux-keras experiment", ["figure6", "--rows", "r", "lstm", "r"])
+    assert [row.name for row in given.rows] == ["r", "lstm"]
+    shell = f"set -o pipefail; {sys.executable} -m aux_keras experiment table2 --list | head -c 1"
+    done = subprocess.run(["bash", "-c", shell], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "l" and not done.stderr, done
+
+
+def test_curves_need_nothing_held_out(tmp_path):
+    lines = [{"phase": "train", "epoch": 1, "accuracy": 0.5}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    row = catalogue.MINIATURE["figure5"].rows[0]
+    table = gather.curves([row], {row.name: [{"workdir": tmp_path}]}, {})
+    gather.write(tmp_path / "figure5_miniature.csv", table)
+    assert "validation_accuracy_mean" not in table[0]
+    figures.main("aux-keras figures", [f"--results={tmp_path}", f"--output={tmp_path}"])
+    assert (tmp_path / "figure5_miniature.svg").exists()
+
+
+@pytest.mark.parametrize("text", ["", "a,b\n1,2\n", "row\n"])
+def test_what_is_no_table_of_a_figure_is_named(text, tmp_path):
+    (tmp_path / "figure6_profiles.csv").write_text(text)  # of another kind
+    (tmp_path / "figure6_miniature.csv").write_text(text)
+    with pytest.raises(SystemExit, match="figure6_miniature.csv is no table of a figure"):
+        figures.main("aux-keras figures", [f"--results={tmp_path}", f"--output={tmp_path}"])
+
+
 def test_a_table_is_made_of_the_runs_of_its_seeds(pool, tmp_path):
     arguments = (pool, "figure6", tmp_path, "--seeds=2", "--rows", "lstm")
     (row,) = experiment(*arguments)
@@ -231,6 +258,8 @@ def test_an_interrupted_experiment_says_how_to_go_on(tmp_path):
         (["figure3", "--scale=quarter"], "figure3 has no scale quarter"),
         (["figure6", "--rows", "q"], "--rows must be among lstm, r,"),
         (["figure6", "--seeds=0"], "--seeds and --jobs must be at least 1"),
+        (["figure6", "--flags", "seed=3", "units=4"], "--flags must not set seed: the table's"),
+        (["figure4", "--flags", "supervised_truncation=1"], "must not set supervised_truncation"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(arguments, message, capsys):
@@ -249,3 +278,5 @@ def test_figures_are_drawn_of_the_tables_that_are_there(tmp_path):
         assert (tmp_path / name).with_suffix(".png").exists()
     with pytest.raises(SystemExit, match="`--results` must be a folder with tables"):
         figures.main("aux-keras figures", [f"--results={tmp_path / 'no'}", f"--output={tmp_path}"])
+    with pytest.raises(SystemExit, match="`--output` must be a folder to write"):
+        figures.main("aux-keras figures", [f"--results={ROOT / 'results'}", f"--output={__file__}"])

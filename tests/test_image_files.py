@@ -69,6 +69,28 @@ def test_what_is_transparent_lies_on_white(decode):
         np.testing.assert_array_equal(got, wanted)
 
 
+@pytest.mark.parametrize(("mode", "colour"), [("L", 0), ("RGB", (0, 0, 0))])
+def test_a_colour_that_is_transparent_is_white(mode, colour, decode):
+    run, channels = decode
+    image = Image.fromarray(np.where(PIXELS < 128, 0, PIXELS)).convert(mode)
+    opaque = np.asarray(image)
+    transparent = (opaque == 0).reshape(5, 7, -1).all(-1)
+    assert 0 < transparent.sum() < transparent.size
+    np.testing.assert_array_equal(run(saved(image, "PNG", transparency=colour))[transparent], 255)
+    file = saved(image, "PNG")
+    assert not (run(file)[transparent] == 255).any()
+    with_data = file.replace(b"IDAT", b"IDATtRNS", 1)  # in the pixels it means nothing
+    assert not image_files.has_transparent_colour(with_data)
+
+
+def test_a_bmp_may_begin_at_its_top(decode):
+    run, channels = decode
+    image = Image.fromarray(PIXELS)
+    upright, turned = (bytearray(saved(one, "BMP")) for one in (image, ImageOps.flip(image)))
+    turned[22:26] = struct.pack("<i", -5)
+    np.testing.assert_array_equal(run(bytes(turned)), run(bytes(upright)))
+
+
 def test_sixteen_bits_become_eight(decode):
     run, channels = decode
     got = run(saved(Image.fromarray(PIXELS[..., 0].astype("uint16") * 257), "PNG"))

@@ -436,7 +436,9 @@ def test_predict_command_on_images(tmp_path):
     assert [row["input"] for row in rows] == [str(folder / f"{i}.png") for i in range(4)]
     found = [list(row["probabilities"].values()) for row in rows]
     np.testing.assert_allclose(found, wanted, atol=1e-6)
-    errors = [line for line in done.stderr.splitlines() if line.startswith("predict: error")]
+    errors = [
+        line for line in done.stderr.splitlines() if line.startswith("aux-keras predict: error")
+    ]
     assert done.returncode == 1 and len(errors) == 3
     for name in ("2b.png: Unknown image", "2c.png: Input is empty", "missing.png: "):
         assert name in done.stderr

@@ -20,6 +20,7 @@ from aux_keras.config import ExperimentConfig
 from aux_keras.data import tasks
 from aux_keras.models import factory, input_checks
 from aux_keras.models.memory_profile import MemoryProfile
+from aux_keras.serving.export import export_run
 from aux_keras.training import callbacks, checkpoints, loop, schedules, signals
 from aux_keras.training import workdir as folder
 from tests import test_config, test_stanford_dogs
@@ -252,12 +253,40 @@ def test_an_older_checkpoint_takes_the_place_of_a_damaged_one(finished, copied):
     assert_same_end(copied, finished[0])
 
 
+def test_a_model_that_is_cut_short_is_made_again(finished, copied):
+    model = copied / folder.MODEL
+    model.write_bytes(model.read_bytes()[:1000])
+    with pytest.raises(ValueError, match="model.keras is damaged"):
+        export_run(copied, copied.parent / "exported", "saved_model")
+    assert_same_model(small_run(copied), finished[1])
+
+
+@pytest.mark.parametrize("name", folder.WRITTEN)
+def test_a_folder_of_something_else_is_left_alone(name, tmp_path):
+    """Neither replaced nor cleared."""
+    (tmp_path / "unfinished-thesis").mkdir()
+    theirs = tmp_path / name / "theirs" if "." not in name else tmp_path / name
+    theirs.parent.mkdir(exist_ok=True)
+    theirs.write_text("x")
+    before = sorted(tmp_path.rglob("*"))
+    config = ExperimentConfig(workdir=str(tmp_path))
+    with pytest.raises(ValueError, match=f"`workdir` must be a new folder, .* but {name}, which"):
+        folder.check(config)
+    assert sorted(tmp_path.rglob("*")) == before
+    theirs.unlink()
+    if theirs.parent != tmp_path:
+        theirs.parent.rmdir()
+    folder.create(tmp_path, config)
+    assert (tmp_path / "unfinished-thesis").exists()
+
+
 def test_what_killed_runs_leave_is_cleared(copied):
     (copied / folder.RESULT).unlink()
     for place in (copied, copied / "checkpoints" / "train"):
-        (place / "unfinished-1").mkdir()
-        (place / "unfinished-1" / "ckpt.index").write_text("x")
-    (copied / "unfinished-2.keras").write_text("x")
+        left = folder.unfinished(place / "ckpt-3")
+        left.mkdir()
+        (left / "ckpt.index").write_text("x")
+    folder.unfinished(copied / folder.MODEL).write_text("x")
     small_run(copied)
     assert not list(copied.rglob("unfinished-*"))
 

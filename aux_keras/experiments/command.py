@@ -8,7 +8,10 @@ have it beside theirs.
 """
 
 import argparse
+import contextlib
+import dataclasses
 import json
+import os
 import pathlib
 import signal
 import sys
@@ -26,10 +29,13 @@ def main(program, arguments):
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops as ctrl-C does
     try:
         if given.list:
-            print("\n".join(f"{row.name}: {' '.join(row.flags)}" for row in given.rows))
+            print("\n".join(f"{row.name}: {' '.join(row.flags)}" for row in given.rows), flush=True)
         else:
             with runner.Pool(given.jobs) as pool:
                 run(given, pool)
+    except BrokenPipeError:  # whoever reads the list has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except (RuntimeError, ValueError, OSError) as error:
         sys.exit(f"{program}: error: {error}")
     except KeyboardInterrupt:
@@ -70,10 +76,13 @@ def parse(program, arguments):
     rows = {row.name: row for row in given.experiment.rows}
     if unknown := sorted(set(given.rows or ()) - set(rows)):
         parser.error(f"--rows must be among {', '.join(rows)}. Received: {', '.join(unknown)}")
-    given.rows = [rows[name] for name in given.rows or rows]
+    given.rows = [rows[name] for name in dict.fromkeys(given.rows or rows)]
     name = f"{given.name}_{given.scale}"
     given.workdir = pathlib.Path(given.workdir or f"runs/{name}").expanduser().resolve()
-    given.output = pathlib.Path(given.output or given.workdir / f"{name}.csv")
+    given.output = pathlib.Path(given.output or given.workdir / f"{name}.csv").expanduser()
+    owned = {"seed", "workdir", "pretrained"} | {c for row in given.rows for c in row.columns}
+    if taken := sorted(owned & {flag.partition("=")[0] for flag in given.flags}):
+        parser.error(f"--flags must not set {', '.join(taken)}: the table's rows or seeds do")
     given.flags = [f"--{flag}" for flag in given.flags]
     return given
 
@@ -99,6 +108,9 @@ def run(given, pool):
         row: of_seeds(results, name) for row, name in shared.items() if f"{name}_0" in results
     }
     given.output.parent.mkdir(parents=True, exist_ok=True)
+    places = (*config.PLACES, "manual_dir")
+    common = [flag for flag in given.flags if flag[2:].partition("=")[0] not in places]
+    rows = [dataclasses.replace(row, flags=[*row.flags, *common]) for row in rows]
     gather.write(given.output, experiment.gather(rows, found, before))
     print(f"Written: {given.output}")
     if given.profiles:
@@ -116,7 +128,9 @@ def plan(pool, given, runs):
         dict from a run's name to its seconds of training.
     """
     path = given.workdir / "plan.json"
-    known = json.loads(path.read_text()) if path.exists() else {}
+    known = {}
+    with contextlib.suppress(FileNotFoundError, ValueError):  # of a damaged one the times are lost
+        known = dict(json.loads(path.read_text()))
     first = {name: flags for name, flags in runs.items() if name.endswith("_0")}
     missing = {n: f for n, f in first.items() if known.get(n, {}).get("flags") != f}
     for name, phases in runner.measure(pool, missing).items():

@@ -5,6 +5,7 @@ aux-keras figures --results=results --output=docs/figures
 
 import argparse
 import csv
+import os
 import pathlib
 import sys
 
@@ -76,10 +77,12 @@ def curves(axes, rows):
     (axes,) = axes
     for method, line in by_method(rows, "epoch"):
         epochs = [int(row["epoch"]) for row in line]
+        shown = {"color": style(method)["color"]}
         for name, dashes in (("accuracy", "--"), ("validation_accuracy", "-")):
-            means = [in_percent(row, name)[0] for row in line]
-            shown = style(method) if dashes == "-" else {"color": COLOURS.get(method)}
-            axes.plot(epochs, means, dashes, **shown)
+            if f"{name}_mean" in line[0]:  # something may have been held out
+                means = [in_percent(row, name)[0] for row in line]
+                (drawn,) = axes.plot(epochs, means, dashes, **shown)
+        drawn.set_label(style(method)["label"])
     axes.set_xlabel("epoch of training")
     axes.set_ylabel("accuracy, %")
     axes.legend(frameon=False)
@@ -109,8 +112,9 @@ FIGURES = {  # name: what draws it, and the number of its panels
 def main(program, arguments):
     """Draws every table of a figure that is there."""
     parser = argparse.ArgumentParser(program, description=__doc__.splitlines()[0])
-    parser.add_argument("--results", default="results", help="folder of figure*_*.csv")
-    parser.add_argument("--output", required=True, help="folder to write")
+    path = os.path.expanduser
+    parser.add_argument("--results", type=path, default="results", help="folder of figure*_*.csv")
+    parser.add_argument("--output", type=path, required=True, help="folder to write")
     given = parser.parse_args(arguments)
     try:
         import matplotlib
@@ -118,6 +122,7 @@ def main(program, arguments):
     except ImportError:
         sys.exit(f"{program}: error: figures need matplotlib: pip install 'aux_keras[figures]'")
     tables = sorted(pathlib.Path(given.results).glob("figure[3-6]_*.csv"))
+    tables = [table for table in tables if not table.stem.endswith("_profiles")]
     if not tables:
         sys.exit(
             f"{program}: error: `--results` must be a folder with tables that `aux-keras "
@@ -125,12 +130,18 @@ def main(program, arguments):
         )
     matplotlib.rcParams["svg.hashsalt"] = "aux_keras"  # the same table gives the same file
     output = pathlib.Path(given.output)
-    output.mkdir(parents=True, exist_ok=True)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        sys.exit(f"{program}: error: `--output` must be a folder to write: {error}")
     for table in tables:
         draw, panels = FIGURES[table.stem.partition("_")[0]]
         figure = Figure(figsize=(6, 2.9 * panels + 0.7), layout="constrained")
         axes = figure.subplots(panels, squeeze=False)[:, 0]
-        draw(axes, read(table))
+        try:
+            draw(axes, read(table))
+        except (KeyError, IndexError, ValueError) as error:
+            sys.exit(f"{program}: error: {table} is no table of a figure: {error!r}")
         for each in axes:
             each.spines[["top", "right"]].set_visible(False)
         for form in ("svg", "png"):

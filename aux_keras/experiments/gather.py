@@ -88,7 +88,8 @@ def curves(rows, results, before):
         for epochs in zip(*runs):
             line = {**row.columns, "epoch": epochs[0]["epoch"]}
             line |= spread("accuracy", [epoch["accuracy"] for epoch in epochs])
-            line |= spread("validation_accuracy", [epoch["val_accuracy"] for epoch in epochs])
+            if "val_accuracy" in epochs[0]:
+                line |= spread("validation_accuracy", [epoch["val_accuracy"] for epoch in epochs])
             lines.append({**line, "flags": " ".join(row.flags)})
     return lines
 

@@ -56,7 +56,9 @@ def profiled(config):
     batches = task.evaluation("validation").take(PROFILED_BATCHES)
     model = keras.models.load_model(pathlib.Path(config.workdir) / workdir.MODEL, compile=False)
     found = {"train": profiles(model, batches)}
-    pretraining = pathlib.Path(config.pretrained or config.workdir) / "checkpoints" / "pretrain"
+    pretraining = (
+        pathlib.Path(config.pretrained or config.workdir) / workdir.CHECKPOINTS / "pretrain"
+    )
     if pretraining.exists():
         checkpoints.restore_model(model, pretraining)
         found["pretrain"] = profiles(model, batches)

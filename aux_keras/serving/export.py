@@ -3,6 +3,7 @@
 import os
 import pathlib
 import tempfile
+import uuid
 import zipfile
 
 import keras
@@ -45,7 +46,9 @@ def export_model(model, path, format="saved_model"):
         what = "must not exist" if format == "onnx" else "must not exist, or be an empty folder"
         raise FileExistsError(f"the path to write {what}. Received: {path}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="unfinished-", dir=path.parent) as folder:
+    with tempfile.TemporaryDirectory(
+        prefix=f"unfinished-{uuid.uuid4().hex}-", dir=path.parent
+    ) as folder:
         temporary = pathlib.Path(folder) / path.name
         if format == "onnx":
             onnx_graph.write(model, temporary)
@@ -78,6 +81,8 @@ def export_run(workdir, output, format):
     model = pathlib.Path(workdir) / "model.keras"
     if not model.exists():
         raise FileNotFoundError(f"`--workdir` must be the folder of a finished run: no {model}")
+    if not zipfile.is_zipfile(model):
+        raise ValueError(f"{model} is damaged; rerun the same command of `aux-keras train`")
     try:
         loaded = keras.models.load_model(model, compile=False)
     except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:

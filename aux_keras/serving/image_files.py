@@ -75,11 +75,15 @@ def claimed_pixels(file, header):
         lossy = _number(header, 26, 2) % 2**14 * (_number(header, 28, 2) % 2**14)
         return tf.where(kind == VP8X, extended, tf.where(kind == VP8L, lossless, lossy))
 
+    def bmp():  # its height is negative where the first row is at the top
+        height = _number(header, 22, 4)
+        return _number(header, 18, 4) * tf.minimum(height, 2**32 - height)
+
     return tf.case(
         [(_begins(header, PNG), lambda: _number(header, 16, -4) * _number(header, 20, -4)),
          (_begins(header, JPEG), jpeg),
          (_begins(header, b"GIF8"), lambda: _number(header, 6, 2) * _number(header, 8, 2)),
-         (_begins(header, b"BM"), lambda: _number(header, 18, 4) * _number(header, 22, 3)),
+         (_begins(header, b"BM"), bmp),
          (_begins(header, b"RIFF"), riff)],
         lambda: tf.constant(0, tf.int64), exclusive=True,
     )  # fmt: skip
@@ -95,8 +99,14 @@ def _decode_png(file, channels, header):
         return tf.cast(tf.round(alpha * tf.cast(image, tf.float32) + 255 * (1 - alpha)), tf.uint8)
 
     # Of kinds without transparency TensorFlow's fourth channel is not always opaque.
-    has_alpha = tf.reduce_any(header[25] == PNG_WITH_ALPHA)
+    has_alpha = tf.reduce_any(header[25] == PNG_WITH_ALPHA) | has_transparent_colour(file)
     return tf.cond(has_alpha, on_white, lambda: image)
+
+
+def has_transparent_colour(file):
+    """Whether a PNG has a chunk `tRNS` before its pixels."""
+    before = tf.strings.split(tf.strings.substr(file, 0, HEADER), "IDAT")[0]
+    return tf.strings.length(tf.strings.split(before, "tRNS")[0]) < tf.strings.length(before)
 
 
 def _decode_jpeg(file, channels, header):

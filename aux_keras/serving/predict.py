@@ -43,7 +43,7 @@ class Report:
 
     def error(self, name, message):
         self.failed += 1
-        print(f"predict: error: {name}: {message}", file=sys.stderr, flush=True)
+        print(f"aux-keras predict: error: {name}: {message}", file=sys.stderr, flush=True)
 
     def progress(self, end="\n"):
         if end == "\n" or sys.stderr.isatty():
@@ -148,7 +148,9 @@ def main(program, arguments):
     parser = argparse.ArgumentParser(
         program, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", required=True, help="folder of an exported model")
+    parser.add_argument(
+        "--model", type=os.path.expanduser, required=True, help="folder of an exported model"
+    )
     parser.add_argument("--format", default="table", choices=("table", "jsonl"))
     parser.add_argument("--stream", action="store_true", help="read stdin as one endless text")
     parser.add_argument("files", nargs="*", default=[STDIN], help="files, folders, or -")
@@ -172,7 +174,7 @@ def main(program, arguments):
             at_once = 1 if STDIN in arguments.files else BATCH
             classify_all(model, inputs(arguments.files, model.kind), report, at_once)
     except ValueError as error:
-        sys.exit(f"predict: error: {error}")
+        sys.exit(f"{program}: error: {error}")
     except BrokenPipeError:  # whoever reads has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

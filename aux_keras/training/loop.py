@@ -56,7 +56,7 @@ class Run:
 
     def checkpoints(self, name):
         """The folder of a phase's checkpoints."""
-        return self.workdir / "checkpoints" / name
+        return self.workdir / folder.CHECKPOINTS / name
 
     def steps_done(self, name):
         """Steps of a phase that are done, as the chief sees them."""
@@ -105,9 +105,16 @@ def load_task(config):
 def build_model(config, task):
     """The network of a configuration for a task, with its seed."""
     keras.utils.set_random_seed(config.seed)
-    return factory.build(
-        config, task.time, task.features, task.classes, task.vocabulary_size, task.preprocessing()
-    )
+    try:
+        return factory.build(
+            config, task.time, task.features, task.classes, task.vocabulary_size,
+            task.preprocessing(),
+        )  # fmt: skip
+    except tf.errors.ResourceExhaustedError as error:
+        raise OSError(
+            "The network needs more memory than there is; `units` and its like must be smaller. "
+            f"Received: units={config.units}"
+        ) from error
 
 
 def compile_model(model, config, phase):
@@ -182,7 +189,7 @@ def run_phase(run, phase):
     """Runs a phase from its latest checkpoint, or from the end of the pretraining."""
     model, task, config = run.model, run.task, run.config
     checkpoint = checkpoints.StepCheckpoint(
-        run.place / "checkpoints" / phase.name, config.checkpoint_steps, phase.epoch_steps,
+        run.place / folder.CHECKPOINTS / phase.name, config.checkpoint_steps, phase.epoch_steps,
         phase.steps, config.checkpoint_minutes, config.flagfile(), run.rows, run.signals,
         run.workers, run.checkpoints(phase.name),
     )  # fmt: skip
@@ -241,18 +248,18 @@ def load_pretrained(model, config):
         raise FileNotFoundError(
             f"`pretrained` must be the folder of a finished run: no {path / folder.RESULT}"
         )
-    _, ours = config.differences(folder.read_text(path / folder.CONFIG))
+    theirs, ours = config.differences(folder.read_text(path / folder.CONFIG))
     # Weights of equal shapes are another network with these: a uRNN's permutation is drawn.
     if other := [line for line in ours if line.startswith(("--method=", "--cell=", "--seed="))]:
         raise ValueError(
             f"`pretrained` must be a run with {' '.join(other)}. Received: pretrained={path}"
         )
     try:
-        checkpoints.restore_model(model, path / "checkpoints" / "pretrain")
+        checkpoints.restore_model(model, path / folder.CHECKPOINTS / "pretrain")
     except ValueError as error:
         raise ValueError(
             "`pretrained` must be a run of the same network with a checkpoint of its pretraining. "
-            f"Received: pretrained={path}"
+            f"Received: pretrained={path}, with {' '.join(theirs)}, for {' '.join(ours)}"
         ) from error
 
 
@@ -271,6 +278,7 @@ def save(run):
     try:
         with folder.replacing(run.place / folder.MODEL) as temporary:
             run.model.save(temporary)
+            folder.flush(temporary)
         if run.config.saved_model:
             saved_model = run.place / folder.SAVED_MODEL
             shutil.rmtree(saved_model, ignore_errors=True)  # of a run that was killed

@@ -20,13 +20,17 @@ import os
 import pathlib
 import shutil
 import uuid
+import zipfile
 
 import filelock
 
 CONFIG, METRICS, RESULT, LOCK = "config.cfg", "metrics.jsonl", "result.json", "lock"
 MODEL, SAVED_MODEL = "model.keras", "saved_model"
 FIGURES, REPORT = "figures", "report.html"
+CHECKPOINTS = "checkpoints"
+WRITTEN = (METRICS, MODEL, SAVED_MODEL, FIGURES, REPORT, RESULT)
 GLOB = "*?[]\\"
+HEX = "[0-9a-f]" * 32  # as a pattern
 
 
 @contextlib.contextmanager
@@ -87,6 +91,12 @@ def check(config):
         )
     if (workdir / CONFIG).exists():
         check_owner(workdir, config, read_text(workdir / CONFIG))
+    elif not (workdir / CHECKPOINTS).exists():
+        if found := [name for name in WRITTEN if (workdir / name).exists()]:
+            raise ValueError(
+                f"`workdir` must be a new folder, or that of a run: {workdir} has no {CONFIG}, but "
+                f"{found[0]}, which would be replaced"
+            )
     return workdir
 
 
@@ -123,8 +133,10 @@ def finished(workdir, saved_model):
     Raises:
         ValueError: if the file cannot be read.
     """
-    names = (RESULT, MODEL, *((SAVED_MODEL,) if saved_model else ()))
+    names = (RESULT, MODEL, *((f"{SAVED_MODEL}/saved_model.pb",) if saved_model else ()))
     if not all((workdir / name).exists() for name in names):
+        return None
+    if not zipfile.is_zipfile(workdir / MODEL):  # cut short: its directory is at its end
         return None
     try:
         result = json.loads(read_text(workdir / RESULT))
@@ -159,7 +171,7 @@ def create(workdir, config):
     """
     check(config)
     for pattern in ("", "checkpoints/*/", f"{FIGURES}/"):
-        for path in list(workdir.glob(f"{pattern}unfinished-*")):
+        for path in list(workdir.glob(f"{pattern}unfinished-{HEX}*")):
             remove(path)
     if not (workdir / CONFIG).exists():
         try:
