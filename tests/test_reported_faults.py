@@ -588,6 +588,41 @@ def test_a_recurrent_layer_with_a_call_of_its_own_is_refused():
     np.testing.assert_allclose(ak.TruncatedRNN(named, 3)(X), named(X), atol=1e-6)
 
 
+class Encoder(L.Layer):
+    def __init__(self):
+        super().__init__()
+        self.table, self.rnn = L.Embedding(5, 3), L.Bidirectional(L.GRU(4))
+
+    def call(self, tokens):
+        return self.rnn(self.table(tokens))
+
+
+@pytest.mark.parametrize("subclass", [False, True])
+def test_a_recurrent_layer_inside_a_layer_is_found(subclass):
+    """So is the table of its characters; also where the outer model is a subclass."""
+
+    class Network(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.encoder, self.top = Encoder(), L.Dense(3, activation="softmax")
+
+        def call(self, tokens):
+            return self.top(self.encoder(tokens))
+
+    tokens = np.arange(72).reshape(8, 9) % 5
+    inputs = keras.Input((9,), dtype="int32")
+    layers = [inputs, Encoder(), L.Dense(3, activation="softmax")]
+    network = Network() if subclass else keras.Sequential(layers)
+    model = ak.AuxiliaryModel(network, [reconstruction(L.GRUCell(4))])
+    history = fit(model, tokens, Y)
+    encoder = network.layers[0]
+    assert model.layer is encoder.rnn.forward_layer
+    assert np.isfinite(history["auxiliary_loss"]).all()
+    before = encoder.table.get_weights()[0]
+    model.pretrain(tokens, verbose=0)
+    assert np.any(encoder.table.get_weights()[0] != before)
+
+
 @keras.saving.register_keras_serializable("tests")
 class OwnCompile(ak.AuxiliaryModel):
     def compile(self, optimizer, loss, extra):

@@ -56,9 +56,8 @@ def profiled(config):
     batches = task.evaluation("validation").take(PROFILED_BATCHES)
     model = keras.models.load_model(pathlib.Path(config.workdir) / workdir.MODEL, compile=False)
     found = {"train": profiles(model, batches)}
-    pretraining = (
-        pathlib.Path(config.pretrained or config.workdir) / workdir.CHECKPOINTS / "pretrain"
-    )
+    place = pathlib.Path(config.pretrained or config.workdir).expanduser()
+    pretraining = place / workdir.CHECKPOINTS / "pretrain"
     if pretraining.exists():
         checkpoints.restore_model(model, pretraining)
         found["pretrain"] = profiles(model, batches)

@@ -236,7 +236,7 @@ class TruncatedRNN(keras.layers.Layer):
         if initial_state is not None:
             states = [tf.convert_to_tensor(state) for state in keras.tree.flatten(initial_state)]
         self.check_shapes(tokens.shape, states and [state.shape for state in states])
-        if tokens.shape.rank == 3:  # a dataset may not tell their number
+        if tokens.shape.rank == 3 and tokens.shape[-1] is None:  # of a dataset that does not tell
             tokens = tf.ensure_shape(tokens, (None, None, self.features))
         if self.go_backwards:
             tokens = tf.reverse(tokens, [1])

@@ -198,10 +198,11 @@ def is_shape(value):
 
 
 def every_layer(model):
-    """The layers of a model, also those inside the models in it."""
-    for layer in model.layers:
+    """The layers of a model, also those inside the models and layers of others in it."""
+    for layer in model.layers if isinstance(model, keras.Model) else model._layers:
         yield layer
-        if isinstance(layer, keras.Model):
+        own = type(layer).__module__.startswith(("keras.", "aux_keras."))
+        if isinstance(layer, keras.Model) or not own:
             yield from every_layer(layer)
 
 
