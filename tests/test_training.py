@@ -393,6 +393,7 @@ def test_a_flagfile_on_real_data(tmp_path):
         flagfile="mnist_r",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    assert done.stderr == ""  # no notes of TFDS either
     assert all(np.isfinite(row["loss"]) for row in rows(tmp_path))
 
 

@@ -156,7 +156,7 @@ def _features(name, features):
             )
         found[kind] = kind.__name__.lower() if kind.__name__.lower() in names else names[0]
     image = found[tfds.features.Image]
-    if features[image].dtype != np.uint8:
+    if features[image].np_dtype != np.uint8:
         raise ValueError(
             f"`task` must have images of 8 bits. Received: task={name!r}, {features[image]}"
         )
