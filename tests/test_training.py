@@ -256,7 +256,7 @@ def test_an_older_checkpoint_takes_the_place_of_a_damaged_one(finished, copied):
 def test_a_model_that_is_cut_short_is_made_again(finished, copied):
     model = copied / folder.MODEL
     model.write_bytes(model.read_bytes()[:1000])
-    with pytest.raises(ValueError, match="model.keras is damaged"):
+    with pytest.raises(ValueError, match="model.keras cannot be read as a model"):
         export_run(copied, copied.parent / "exported", "saved_model")
     assert_same_model(small_run(copied), finished[1])
 

@@ -82,7 +82,7 @@ def export_run(workdir, output, format):
     if not model.exists():
         raise FileNotFoundError(f"`--workdir` must be the folder of a finished run: no {model}")
     if not zipfile.is_zipfile(model):
-        raise ValueError(f"{model} is damaged; rerun the same command of `aux-keras train`")
+        raise ValueError(f"{model} cannot be read as a model: rerun the same `aux-keras train`")
     try:
         loaded = keras.models.load_model(model, compile=False)
     except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
