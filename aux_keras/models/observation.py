@@ -16,6 +16,7 @@ from aux_keras.models.memory_gap import Reading
 from aux_keras.padding import valid_steps
 from aux_keras.scan.recurrence import make_recurrence
 
+RECURRENT = (keras.layers.RNN, TruncatedRNN, keras.layers.Bidirectional)
 # Calls of patched layers, by thread.
 CALLS: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 LOCK = threading.Lock()
@@ -201,8 +202,8 @@ def every_layer(model):
     """The layers of a model, also those inside the models and layers of others in it."""
     for layer in model.layers if isinstance(model, keras.Model) else model._layers:
         yield layer
-        own = type(layer).__module__.startswith(("keras.", "aux_keras."))
-        if isinstance(layer, keras.Model) or not own:
+        known = type(layer).__module__.startswith(("keras.", "aux_keras."))
+        if isinstance(layer, keras.Model) or not (known or isinstance(layer, RECURRENT)):
             yield from every_layer(layer)
 
 
@@ -226,8 +227,7 @@ def find_layer(model, kinds, what, argument, name):
 
 def recurrent_layer(model, name):
     """The recurrent layer of that name; of a bidirectional one that which reads forward."""
-    kinds = (keras.layers.RNN, TruncatedRNN, keras.layers.Bidirectional)
-    layer = find_layer(model, kinds, "recurrent layer", "rnn", name)
+    layer = find_layer(model, RECURRENT, "recurrent layer", "rnn", name)
     layer = getattr(layer, "forward_layer", layer)
     check_runs_as_keras(layer)
     if "float64" in (layer.compute_dtype, keras.config.floatx()):  # of losses, the latter
