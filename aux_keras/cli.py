@@ -30,7 +30,11 @@ def main():
     if name in ("-h", "--help"):
         print(USAGE)
     elif name in commands:
-        commands[name](f"aux-keras {name}", rest)
+        try:
+            commands[name](f"aux-keras {name}", rest)
+        except BrokenPipeError:  # whoever reads has enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
     else:
         sys.exit(f"aux-keras: error: there is no command {name!r}\n{USAGE}")
 

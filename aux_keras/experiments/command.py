@@ -11,7 +11,6 @@ import argparse
 import contextlib
 import dataclasses
 import json
-import os
 import pathlib
 import signal
 import sys
@@ -33,9 +32,8 @@ def main(program, arguments):
         else:
             with runner.Pool(given.jobs) as pool:
                 run(given, pool)
-    except BrokenPipeError:  # whoever reads the list has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+    except BrokenPipeError:
+        raise  # for `cli.main`
     except (RuntimeError, ValueError, OSError) as error:
         sys.exit(f"{program}: error: {error}")
     except KeyboardInterrupt:

@@ -77,12 +77,13 @@ def curves(axes, rows):
     (axes,) = axes
     for method, line in by_method(rows, "epoch"):
         epochs = [int(row["epoch"]) for row in line]
-        shown = {"color": style(method)["color"]}
+        shown = style(method)
+        label = shown.pop("label")
         for name, dashes in (("accuracy", "--"), ("validation_accuracy", "-")):
             if f"{name}_mean" in line[0]:  # something may have been held out
                 means = [in_percent(row, name)[0] for row in line]
                 (drawn,) = axes.plot(epochs, means, dashes, **shown)
-        drawn.set_label(style(method)["label"])
+        drawn.set_label(label)
     axes.set_xlabel("epoch of training")
     axes.set_ylabel("accuracy, %")
     axes.legend(frameon=False)

@@ -149,14 +149,8 @@ def run_all(pool, runs, workdir, seconds):
 
 def profile_all(pool, runs, workdir):
     """Memory profiles of finished runs, arguments as of `run_all`: `{name: worker.profiled}`."""
-    return dict(
-        pool.ask(
-            {
-                n: {"flags": within(workdir / n, flags), "profiled": True}
-                for n, flags in runs.items()
-            }
-        )
-    )
+    requests = {n: {"flags": within(workdir / n, own), "profiled": True} for n, own in runs.items()}
+    return dict(pool.ask(requests))
 
 
 def within(folder, flags):

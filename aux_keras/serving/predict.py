@@ -175,9 +175,6 @@ def main(program, arguments):
             classify_all(model, inputs(arguments.files, model.kind), report, at_once)
     except ValueError as error:
         sys.exit(f"{program}: error: {error}")
-    except BrokenPipeError:  # whoever reads has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
     except KeyboardInterrupt:  # the way to end an endless input
         sys.exit(130)
     report.progress()

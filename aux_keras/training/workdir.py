@@ -170,7 +170,7 @@ def create(workdir, config):
         OSError: if it cannot be written.
     """
     check(config)
-    for pattern in ("", "checkpoints/*/", f"{FIGURES}/"):
+    for pattern in ("", f"{CHECKPOINTS}/*/", f"{FIGURES}/"):
         for path in list(workdir.glob(f"{pattern}unfinished-{HEX}*")):
             remove(path)
     if not (workdir / CONFIG).exists():
