@@ -11,7 +11,8 @@ def valid_lengths(inputs, lengths=None):
         lengths: `(batch,)` integers, or None where there is no padding.
     """
     if lengths is None:
-        return tf.fill([tf.shape(inputs)[0]], tf.shape(inputs)[1])
+        rows, time, *_ = tf.unstack(tf.shape(inputs))
+        return tf.fill([rows], time)
     return tf.cast(lengths, tf.int32)
 
 

@@ -71,7 +71,7 @@ def fast(model, x, y, traced):
             loss, named = model.losses_of(x, y, y_pred, None, auxiliary)
         return named, tape.gradient(loss, model.trainable_weights)
 
-    return tf.function(run)() if traced else run()
+    return tf.function(run, autograph=False)() if traced else run()
 
 
 def slow(model, x, y):
@@ -208,7 +208,7 @@ def test_whole_step_under_xla(make):
     x, y = batch(model)
     key = model.key(0, model.training_step)
 
-    @tf.function(jit_compile=True)
+    @tf.function(jit_compile=True, autograph=False)
     def run(x, y):
         with tf.GradientTape() as tape:
             y_pred, auxiliary = model.forward(x, key, training=True)

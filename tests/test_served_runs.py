@@ -20,15 +20,19 @@ from tests.test_training import REAL, ROOT
 
 
 def run(name, workdir, **overrides):
-    """A short run of a flagfile: its result, its model and what it exported."""
+    """A short run of a flagfile: its result and its model."""
     config = test_config.read(ROOT / "configs" / f"{name}.cfg")
     overrides = test_config.read_by(config.method, workdir=str(workdir), **overrides)
     result = loop.run(dataclasses.replace(config, **overrides))
-    model = keras.models.load_model(workdir / "model.keras")
-    return result, model, tf.saved_model.load(str(workdir / "saved_model"))
+    return result, keras.models.load_model(workdir / "model.keras")
+
+
+def exported(workdir):
+    return tf.saved_model.load(str(workdir / "saved_model"))
 
 
 SHORT = dict(units=32, embedding_units=16, classifier_units=32, decoder_units=16, batch_size=16)
+BARE = dict(memory_gap=False, pictures=False, saved_model=False)
 
 
 @REAL
@@ -42,8 +46,9 @@ def test_raw_mnist_gets_the_labels_that_evaluate_counted(name, tmp_path):
         options |= dict(supervised_truncation=60, learning_rate=0.01)
     else:
         options |= dict(warmup_steps=20, units=64, embedding_units=64, learning_rate=0.001)
-    result, model, served = run(name, tmp_path, image_size=14, train_examples=1000,
-                                test_examples=200, epochs=2, **options)  # fmt: skip
+    result, model = run(name, tmp_path, image_size=14, train_examples=1000, test_examples=200,
+                        epochs=2, **options)  # fmt: skip
+    served = exported(tmp_path)
     encoded = tfds.builder("mnist").as_dataset(
         split="test[:200]", decoders={"image": tfds.decode.SkipDecoding()}
     )
@@ -67,11 +72,12 @@ def test_raw_mnist_gets_the_labels_that_evaluate_counted(name, tmp_path):
 @REAL
 def test_raw_dbpedia_gets_the_labels_that_evaluate_counted(tmp_path):
     csv_dir = pathlib.Path(os.environ["TFDS_DATA_DIR"]).parent / "dbpedia"
-    result, _, served = run(
+    result, _ = run(
         "dbpedia_lstm_full", tmp_path / "run", **SHORT, data_dir=str(tmp_path / "tfds"),
         manual_dir=str(csv_dir), train_examples=640, test_examples=150, steps=80,
         learning_rate=0.01, bucket_lengths="50,100,200", supervised_truncation=50,
     )  # fmt: skip
+    served = exported(tmp_path / "run")
     read, *_ = prepared.documents("dbpedia", data_dir=tmp_path / "tfds")
     titles, contents, labels = zip(*read("test", 0, 150).as_numpy_iterator())
     texts = [title + b" " + content for title, content in zip(titles, contents)]
@@ -85,7 +91,7 @@ def test_raw_dbpedia_gets_the_labels_that_evaluate_counted(tmp_path):
 
 def test_pretraining_alone_leaves_an_encoder(tmp_path):
     """A run without labels; its RNN as a plain Keras model, and all of it exported by command."""
-    _, model, _ = run("digits_r", tmp_path / "run", **SHORT, pretrain_steps=3, epochs=0)
+    _, model = run("digits_r", tmp_path / "run", **SHORT, **BARE, pretrain_steps=3, epochs=0)
     encoder = ak.feature_extractor(model)
     x = np.random.default_rng(0).random((3, 64, 1), "float32")
     np.testing.assert_allclose(encoder.predict(x, verbose=0), model.encoder(x), atol=1e-6)
@@ -120,7 +126,7 @@ print(json.dumps([probabilities, history]))
 
 
 def test_a_fresh_process_goes_on_with_equal_losses(tmp_path):
-    _, model, _ = run("digits_rp", tmp_path / "run", **SHORT, pretrain_steps=2, steps=2)
+    _, model = run("digits_rp", tmp_path / "run", **SHORT, **BARE, pretrain_steps=2, steps=2)
     rng = np.random.default_rng(0)
     x, y = rng.random((24, 64, 1), "float32"), rng.integers(0, 10, 24)
     np.savez(tmp_path / "given.npz", x=x, y=y)

@@ -96,7 +96,7 @@ class AnchorSampler(keras.layers.Layer):
         if key is None:
             key = tf.cast(self.seed_generator.next(), tf.int32)
         total = tf.maximum(tf.cast(lengths, tf.int32), 1)  # all masked: one token, no segment
-        total = tf.repeat(total[:, None], self.num_anchors, axis=1)
+        total = tf.stack([total] * self.num_anchors, axis=1)
         length = tf.clip_by_value(
             total - self.shortest + self.segment_length, 0, self.segment_length
         )

@@ -71,7 +71,7 @@ class LSTMRecurrence:
         if inputs.shape[0] is not None:
             return self.look_up(inputs)
         steps = tf.shape(inputs)[0]
-        size = tf.gather(SIZES, tf.searchsorted(SIZES, steps[None]))[0]
+        size = tf.reduce_min(tf.where(SIZES >= steps, SIZES, SIZES[-1]))
         size = size if most is None else tf.minimum(size, most)
         padding = [[0, size - steps], *[[0, 0]] * (inputs.shape.rank - 1)]
         return self.look_up(tf.pad(inputs, padding))
@@ -269,5 +269,5 @@ def at_counts(first, records, counts):
         tf.where(counts[..., None] > 0, tf.gather_nd(r, index), f[:, None])
         for f, r in zip(first, records)
     )
-    constant = (tf.repeat(f[:, None], counts.shape[1], axis=1) for f in first[len(records) :])
+    constant = (tf.stack([f] * counts.shape[1], axis=1) for f in first[len(records) :])
     return (*picked, *constant)

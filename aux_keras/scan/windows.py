@@ -72,7 +72,8 @@ def constant(record, counts, first, truncation):
     record = tuple(map(tf.stop_gradient, record))
     if truncation == 0:
         return record
-    return tuple(tf.where(counts[..., None] > 0, r, f[:, None]) for r, f in zip(record, first))
+    begun = counts[..., None] > 0
+    return tuple(tf.where(begun, r, f[:, None]) for r, f in zip(record, first))
 
 
 def window(encoder, tokens, start, lengths, before, truncation):
