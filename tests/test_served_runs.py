@@ -32,7 +32,6 @@ def exported(workdir):
 
 
 SHORT = dict(units=32, embedding_units=16, classifier_units=32, decoder_units=16, batch_size=16)
-BARE = dict(memory_gap=False, pictures=False, saved_model=False)
 
 
 @REAL
@@ -91,7 +90,8 @@ def test_raw_dbpedia_gets_the_labels_that_evaluate_counted(tmp_path):
 
 def test_pretraining_alone_leaves_an_encoder(tmp_path):
     """A run without labels; its RNN as a plain Keras model, and all of it exported by command."""
-    _, model = run("digits_r", tmp_path / "run", **SHORT, **BARE, pretrain_steps=3, epochs=0)
+    _, model = run("digits_r", tmp_path / "run", **SHORT, pretrain_steps=3, epochs=0)
+    assert exported(tmp_path / "run").signatures
     encoder = ak.feature_extractor(model)
     x = np.random.default_rng(0).random((3, 64, 1), "float32")
     np.testing.assert_allclose(encoder.predict(x, verbose=0), model.encoder(x), atol=1e-6)
@@ -126,7 +126,8 @@ print(json.dumps([probabilities, history]))
 
 
 def test_a_fresh_process_goes_on_with_equal_losses(tmp_path):
-    _, model = run("digits_rp", tmp_path / "run", **SHORT, **BARE, pretrain_steps=2, steps=2)
+    bare = dict(memory_gap=False, pictures=False, saved_model=False)
+    _, model = run("digits_rp", tmp_path / "run", **SHORT, **bare, pretrain_steps=2, steps=2)
     rng = np.random.default_rng(0)
     x, y = rng.random((24, 64, 1), "float32"), rng.integers(0, 10, 24)
     np.savez(tmp_path / "given.npz", x=x, y=y)

@@ -533,8 +533,8 @@ def test_a_set_that_no_flagfile_names(tmp_path):
     prepare(Stripes, tmp_path / "data")
     done = subprocess.run(
         [sys.executable, ROOT / "train.py", *SMALL, "--task=stripes", "--pretrain_steps=2",
-         "--steps=2", "--batch_size=4", f"--data_dir={tmp_path / 'data'}",
-         f"--workdir={tmp_path / 'run'}"],
+         "--steps=2", "--batch_size=4", "--memory_gap=true", "--pictures=true",
+         "--saved_model=true", f"--data_dir={tmp_path / 'data'}", f"--workdir={tmp_path / 'run'}"],
         cwd=ROOT, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -35,6 +35,7 @@ def collect_part(kernel, inputs, state, picked, counts):
 
 def before_anchors(state, counts):
     """The first state for each of `counts`, `(rows, anchors)`: tensors `(rows, anchors, width)`."""
+    # In a graph `tf.repeat` is some thirty operations.
     return tuple(tf.stack([s] * counts.shape[1], axis=1) for s in state)
 
 

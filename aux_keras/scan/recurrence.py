@@ -265,9 +265,6 @@ def at_counts(first, records, counts):
     """
     row = tf.broadcast_to(tf.range(tf.shape(counts)[0])[:, None], tf.shape(counts))
     index = tf.stack([tf.maximum(counts - 1, 0), row], axis=-1)
-    picked = tuple(
-        tf.where(counts[..., None] > 0, tf.gather_nd(r, index), f[:, None])
-        for f, r in zip(first, records)
-    )
-    constant = (tf.stack([f] * counts.shape[1], axis=1) for f in first[len(records) :])
-    return (*picked, *constant)
+    begun = counts[..., None] > 0
+    picked = (tf.where(begun, tf.gather_nd(r, index), f[:, None]) for f, r in zip(first, records))
+    return (*picked, *forward.before_anchors(first[len(records) :], counts))
