@@ -11,7 +11,8 @@ demo: .venv/run
 # In four parts: TensorFlow keeps what it has compiled until a process ends. Processes share on disk
 # what XLA has compiled, and XLA takes its short ways: most of it runs a few times.
 test: export TF_XLA_FLAGS = --tf_xla_persistent_cache_directory=$(CURDIR)/.venv/xla
-test: export XLA_FLAGS = --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false
+test: export XLA_FLAGS = --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false \
+  --xla_cpu_parallel_codegen_split_count=1
 test: .venv/dev
 	rm -rf .venv/xla
 	$(BIN)/python -m pytest -n 2 --dist worksteal tests/test_[a-c]*.py

@@ -160,8 +160,7 @@ def test_lengths_hide_what_lies_behind_them():
 
 
 def test_pretraining_leaves_the_classifier_alone_and_needs_no_labels():
-    built = model("rp", compiled=False)
-    built.compile(keras.optimizers.RMSprop(), "sparse_categorical_crossentropy")
+    built = model("rp", eagerly=True)
     x, y = arrays(20)
     built.build(x.shape)
     classifier = [*built.hidden.weights, *built.readout.weights]

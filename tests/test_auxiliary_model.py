@@ -69,11 +69,13 @@ def arrays(model, n=10):
     return rng.normal(size=(n, TIME, 2)).astype("float32"), y
 
 
-def wrapped(name, **options):
+def wrapped(name, eagerly=False, **options):
     make, rnn, cells = MODELS[name]
     model = make()
     built = ak.AuxiliaryModel(model, tasks(cells=cells), rnn=rnn, **options)
-    built.compile(rmsprop(), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    built.compile(
+        rmsprop(), "sparse_categorical_crossentropy", metrics=["accuracy"], run_eagerly=eagerly
+    )
     return model, built
 
 
@@ -144,7 +146,7 @@ def test_it_computes_what_the_classifier_computes():
 
 
 def test_saved_and_loaded_it_goes_on(tmp_path):
-    model, built = wrapped("stacked, upper", sampling_decay_steps=10, auxiliary_weight=0.5)
+    model, built = wrapped("stacked, upper", True, sampling_decay_steps=10, auxiliary_weight=0.5)
     x, y = arrays(model)
     built.fit(x, y, verbose=0)
     built.save(tmp_path / "wrapped.keras")
@@ -188,13 +190,13 @@ def test_dictionary_of_inputs():
     outputs = L.Dense(CLASSES, activation="softmax")(x)
     model = keras.Model({"tokens": tokens, "extra": extra}, outputs)
     built = ak.AuxiliaryModel(model, tasks("r"), tokens="tokens")
-    built.compile("rmsprop", "sparse_categorical_crossentropy")
+    built.compile("rmsprop", "sparse_categorical_crossentropy", run_eagerly=True)
     x, y = {"tokens": np.ones((4, TIME, 2)), "extra": np.ones((4, 3))}, np.zeros(4)
     assert np.isfinite(built.fit(x, y, verbose=0).history["auxiliary_loss"][0])
     for wrong in ("series", None, "extra"):
         with pytest.raises(ValueError, match="`tokens` must|`model` must have a keras.layers.Emb"):
             built = ak.AuxiliaryModel(model, tasks("r"), tokens=wrong)
-            built.compile("rmsprop", "sparse_categorical_crossentropy")
+            built.compile("rmsprop", "sparse_categorical_crossentropy", run_eagerly=True)
             built.fit(x, y, verbose=0)
 
 
@@ -229,7 +231,7 @@ def test_several_embeddings():
     with pytest.raises(ValueError, match=r"`embedding` must name one .*\['characters', 'users'\]"):
         ak.AuxiliaryModel(model, tasks("r"), tokens=0).build([(None, TIME), (None,)])
     built = ak.AuxiliaryModel(model, tasks("r"), embedding="characters", tokens=0)
-    built.compile("sgd", "sparse_categorical_crossentropy")
+    built.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
     x = [np.random.default_rng(0).integers(1, 9, (4, TIME)), np.arange(4)]
     assert np.isfinite(built.train_on_batch(x, np.zeros(4), return_dict=True)["auxiliary_loss"])
     assert built.token_embedding().kernel is model.get_layer("characters").embeddings
@@ -255,7 +257,7 @@ def test_what_is_masked_is_left_out_wherever_it_is():
 
 def test_a_sequence_that_is_all_masked_counts_nothing():
     built = ak.AuxiliaryModel(of_characters(), tasks())
-    built.compile("sgd", "sparse_categorical_crossentropy")
+    built.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
     x = np.array([[1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0], [0] * TIME])
     _, auxiliary = built.forward(tf.constant(x), tf.constant([1, 2]), False)
     for losses, lengths, _ in auxiliary:
@@ -289,10 +291,10 @@ def test_the_losses_may_have_another_precision_than_the_model(policy):
         gru = ak.AuxiliaryClassifier(2, L.GRU(6, dtype=inner), 3, 8, 0.5, dtype=policy)
     finally:
         keras.config.set_dtype_policy("float32")
-    built.compile("sgd", "mse")
+    built.compile("sgd", "mse", run_eagerly=True)
     x = arrays(model)[0]
     assert np.isfinite(built.train_on_batch(x, np.ones((10, CLASSES)), return_dict=True)["loss"])
-    gru.compile("sgd", "sparse_categorical_crossentropy")
+    gru.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
     assert np.isfinite(gru.train_on_batch(x, np.ones(10), return_dict=True)["loss"])
 
 

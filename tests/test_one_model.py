@@ -144,7 +144,7 @@ def test_dropout_inside_the_cell_trains():
         CLASSES, L.LSTM(6, dropout=0.3, recurrent_dropout=0.3), 5, 8, 0.5,
         auxiliary=[LOSSES["r"](), LOSSES["lm"]()],
     )  # fmt: skip
-    built.compile("sgd", "sparse_categorical_crossentropy")
+    built.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
     history = built.fit(*batch(), epochs=2, verbose=0).history
     assert np.all(np.isfinite(history["loss"]))
 
@@ -229,7 +229,7 @@ def test_losses_without_cells_have_those_of_the_main_rnn(layer, tmp_path):
             classes=3, rnn=rnn, supervised_truncation=3, classifier_units=4, drop_rate=0.5,
             auxiliary=losses,
         )  # fmt: skip
-        built.compile("sgd", "sparse_categorical_crossentropy")
+        built.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
         built.build((None, 9, 2))
         return built
 
@@ -255,7 +255,7 @@ def scaled(target, first, **options):
     layers = [keras.Input((TIME, 2)), *first, L.LSTM(6), L.Dense(CLASSES, "softmax")]
     keras.utils.set_random_seed(3)
     model = ak.AuxiliaryModel(keras.Sequential(layers), [LOSSES["r"]()], target=target, **options)
-    model.compile("sgd", "sparse_categorical_crossentropy")
+    model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
     return model
 
 

@@ -93,7 +93,7 @@ def test_activity_regularizers_count():
     for regularizer in (None, penalty):
         keras.utils.set_random_seed(0)
         model = classifier(rnn=L.LSTM(4, activity_regularizer=regularizer))
-        model.compile("sgd", "sparse_categorical_crossentropy")
+        model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
         model.build((None, 9, 2))
         outputs = model.encoder(X) if outputs is None else outputs
         losses.append(fit(model)["loss"][0])
@@ -106,7 +106,8 @@ def test_pretraining_leaves_moving_averages_behind_the_layer_alone(truncated):
     inputs, before, after = keras.Input((9, 2)), L.BatchNormalization(), L.BatchNormalization()
     outputs = L.Dense(3, activation="softmax")(after(layer(before(inputs))))
     model = ak.AuxiliaryModel(keras.Model(inputs, outputs), [reconstruction()])
-    model.compile(keras.optimizers.SGD(0.01), "sparse_categorical_crossentropy")
+    sgd = keras.optimizers.SGD(0.01)
+    model.compile(sgd, "sparse_categorical_crossentropy", run_eagerly=True)
     model.pretrain(X, verbose=0, shuffle=False)
     np.testing.assert_array_equal(after.moving_mean, np.zeros(4))
     assert np.any(before.moving_mean)  # which the losses read through, and train
@@ -240,7 +241,7 @@ def test_datasets_may_leave_out_labels_and_weights_by_none():
 def test_a_class_may_be_ignored_by_both_models():
     loss = keras.losses.SparseCategoricalCrossentropy(ignore_class=-1)
     for model in (wrapped(L.LSTM(4)), classifier()):
-        model.compile("sgd", loss)
+        model.compile("sgd", loss, run_eagerly=True)
         assert np.isfinite(fit(model, y=np.where(np.arange(len(Y)) % 2, Y, -1))["loss"][0])
 
 
@@ -317,7 +318,8 @@ def test_losses_by_the_names_of_outputs():
     h = L.LSTM(4)(inputs)
     outputs = [L.Dense(3, activation="softmax", name="a")(h), L.Dense(1, name="b")(h)]
     model = ak.AuxiliaryModel(keras.Model(inputs, outputs), [reconstruction()])
-    model.compile("sgd", {"a": "sparse_categorical_crossentropy", "b": "mse"})
+    losses = {"a": "sparse_categorical_crossentropy", "b": "mse"}
+    model.compile("sgd", losses, run_eagerly=True)
     history = fit(model, X, {"a": Y, "b": Y.astype("float32")})
     np.testing.assert_allclose(
         history["a_loss"][0] + history["b_loss"][0], history["supervised_loss"][0], rtol=1e-5

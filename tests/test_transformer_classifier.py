@@ -20,7 +20,7 @@ TDMCA = dict(method="tdmca", transformer_layers=3, feed_forward="separable", att
 BOTH = pytest.mark.parametrize("options", [FULL, TDMCA], ids=["transformer", "tdmca"])
 
 
-def build(options, time=None, features=2, vocabulary_size=None, **more):
+def build(options, time=None, features=2, vocabulary_size=None, eagerly=False, **more):
     small = dict(
         units=UNITS, embedding_units=UNITS, intermediate_dim=12, num_heads=2, classifier_units=6
     )
@@ -29,7 +29,8 @@ def build(options, time=None, features=2, vocabulary_size=None, **more):
     model = factory.build(
         config, time, None if vocabulary_size else features, CLASSES, vocabulary_size
     )
-    model.compile("rmsprop", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    loss = "sparse_categorical_crossentropy"
+    model.compile("rmsprop", loss, metrics=["accuracy"], run_eagerly=eagerly)
     return model
 
 
@@ -135,9 +136,8 @@ def test_padding_never_matters(options, training):
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_one_step_moves_every_trainable_weight(options, jit_compile):
     model = build(options)
-    model.compile(
-        "sgd", "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=jit_compile
-    )
+    how = {"jit_compile": True} if jit_compile else {"run_eagerly": True}
+    model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"], **how)
     before = [w.numpy() for w in model.trainable_weights]
     history = model.fit(*batch(), verbose=0).history
     assert set(history) == {"loss", "supervised_loss", "accuracy"} and int(model.training_step) == 1
@@ -197,14 +197,15 @@ def test_the_mean_over_many_steps_keeps_its_precision():
 def test_baselines_train_in_mixed_precision(method, policy):
     bare = dict(embedding_units=0, supervised_truncation="full")
     options = {"transformer": FULL, "tdmca": TDMCA}.get(method, {"method": method, **bare})
-    model, (x, y) = build(options, dtype_policy=policy), batch()
+    model, (x, y) = build(options, dtype_policy=policy, eagerly=policy == "mixed_bfloat16"), batch()
     assert np.all(np.isfinite(model.fit(x, y, verbose=0).history["loss"]))
 
 
 @BOTH
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
 def test_saved_and_loaded_model_predicts_alike(options, policy, tmp_path):
-    model, (x, y) = build(options, dtype_policy=policy, seed=4), batch()
+    model = build(options, dtype_policy=policy, seed=4, eagerly=policy != "float32")
+    x, y = batch()
     model.fit(x, y, verbose=0)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
@@ -215,7 +216,7 @@ def test_saved_and_loaded_model_predicts_alike(options, policy, tmp_path):
 
 @BOTH
 def test_characters(options):
-    model = build(options, vocabulary_size=7)
+    model = build(options, vocabulary_size=7, eagerly=True)
     x = {
         "tokens": np.random.default_rng(0).integers(0, 7, (4, 9)),
         "lengths": np.array([1, 9, 4, 3]),

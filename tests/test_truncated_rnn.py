@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 import aux_keras as ak
-from aux_keras.scan import forward, lstm_gradient, recurrence
+from aux_keras.scan import forward, lstm_gradient, parts, recurrence
 from aux_keras.scan.rows import map_rows
 from aux_keras.scan.windows import states_at
 
@@ -134,7 +134,7 @@ def test_collected_states_are_those_of_single_steps(time, rows, known, monkeypat
 
     Sequences whose length is not known beforehand are read in parts, here of 16 steps.
     """
-    monkeypatch.setattr(forward, "PART", 16)
+    monkeypatch.setattr(parts, "PART", 16)
     cell, x = keras.layers.LSTMCell(6), tokens(batch=rows, time=time)
     cell.build((None, 2))
     states, wanted = cell.get_initial_state(batch_size=rows), []
@@ -158,6 +158,90 @@ def test_collected_states_are_those_of_single_steps(time, rows, known, monkeypat
                 got = collect(x, tf.tile([counts], (rows, 1)))
                 for anchor, count in enumerate(counts):
                     np.testing.assert_allclose(got[:, anchor], wanted[count], rtol=1e-5, atol=1e-6)
+
+
+def of_known_and_unknown_length(function, inputs, *rest, jit_compile=None):
+    """What a function returns, with time steps, its first argument, known beforehand or not."""
+    for time in (inputs.shape[0], None):
+        specs = [tf.TensorSpec((time, *inputs.shape[1:])), *map(tf.TensorSpec.from_tensor, rest)]
+        yield tf.function(function, specs, jit_compile=jit_compile)(inputs, *rest)
+
+
+@pytest.mark.parametrize("time", [1, 4, 11])
+@pytest.mark.parametrize("cut", [None, 3, 4, 9])
+@pytest.mark.parametrize(
+    ("returns", "jit_compile"),
+    [("states", None), ("outputs", None), ("last", None), ("both", None), ("both", True)],
+)
+def test_a_sequence_in_parts_is_the_whole(returns, cut, time, jit_compile, monkeypatch):
+    """States of two layers, and gradients of all arguments, across parts and cuts."""
+    monkeypatch.setattr(parts, "PART", 4)
+    rng = np.random.default_rng(0)
+    inputs, *states = (
+        tf.constant(rng.normal(size=shape), tf.float32) for shape in [(time, 3, 2)] + 4 * [(3, 5)]
+    )
+    kernels = [tf.constant(rng.normal(size=(n, 20)), tf.float32) for n in (5 + 2 + 1, 5 + 5 + 1)]
+
+    def scan(inputs, *rest):
+        arguments, lengths = [inputs, *rest[:-1]], rest[-1]
+        with tf.GradientTape() as tape:
+            tape.watch(arguments)
+            pairs = list(zip(arguments[3::2], arguments[4::2]))
+            results = lstm_gradient.lstm_scan(arguments[1:3], inputs, pairs, lengths, cut, returns)
+            results = tf.nest.flatten(results)
+            loss = sum(tf.reduce_sum(tf.sin(result)) for result in results)
+        return results, tape.gradient(loss, arguments)
+
+    lengths = tf.constant([time, time, max(1, time - 5)])
+    whole, in_parts = of_known_and_unknown_length(
+        scan, inputs, *kernels, *states, lengths, jit_compile=jit_compile
+    )
+    tf.nest.map_structure(
+        lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5),
+        whole, in_parts,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("time", [1, 4, 11])
+@pytest.mark.parametrize("size", [1, 3, 4, 6, 20])
+def test_outputs_and_starts_in_parts_are_those_of_the_whole(size, time, monkeypatch):
+    monkeypatch.setattr(parts, "PART", 4)
+    rng = np.random.default_rng(0)
+    inputs, kernel, h, c = (
+        tf.constant(rng.normal(size=shape), tf.float32)
+        for shape in [(time, 3, 2), (8, 20), (3, 5), (3, 5)]
+    )
+
+    def run(inputs, kernel, h, c, lengths):
+        return forward.lstm_outputs_and_starts(kernel, inputs, h, c, lengths, size)
+
+    lengths = tf.constant([time, time, max(1, time - 5)])
+    (outputs, starts, last), found = of_known_and_unknown_length(run, inputs, kernel, h, c, lengths)
+    np.testing.assert_allclose(outputs, found[0][:time], rtol=1e-5, atol=1e-6)
+    for one, other in zip((*starts, *last), (*found[1], *found[2])):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("truncation", [None, 3, 9])
+@pytest.mark.parametrize("return_sequences", [False, True])
+def test_shapes_known_after_unknown_ones(return_sequences, truncation, monkeypatch):
+    """What was compiled for any number of rows serves a known one, in every loop over parts."""
+    monkeypatch.setattr(parts, "PART", 2)  # 9 steps are more than is read at once
+    layer = ak.TruncatedRNN(keras.layers.LSTM(4), truncation, return_sequences=return_sequences)
+    x, found = tokens(), []
+    layer.build(x.shape)
+
+    def gradient(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            loss = tf.reduce_sum(layer(x, training=True) ** 2)
+        return tape.gradient(loss, x)
+
+    for shape in [(None, None), (len(x), None), (None, x.shape[1]), x.shape[:2]]:
+        run = tf.function(gradient, [tf.TensorSpec((*shape, x.shape[2]))], autograph=False)
+        found.append(run(x))
+    for other in found[1:]:
+        np.testing.assert_allclose(found[0], other, rtol=1e-5, atol=1e-6)
 
 
 def test_blocks_of_rows_change_nothing():

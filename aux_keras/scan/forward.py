@@ -2,28 +2,31 @@
 
 import tensorflow as tf
 
-from aux_keras.scan import lstm
-
-PART = 512  # time steps that are compiled together where the length is not known beforehand
+from aux_keras.scan import lstm, parts
 
 
 def collect_lstm_states(kernel, inputs, state, counts):
     """`collect_states` of the LSTM, compiled: `(time, rows, features)` inputs, states `(h, c)`.
 
-    A sequence whose length is not known beforehand is read in parts of one length, so that
-    nothing is compiled for a new one.
+    A sequence whose length is not known beforehand is read in parts.
     """
-    picked = before_anchors(state, counts)
+    state, picked = tuple(state), before_anchors(state, counts)
     if inputs.shape[0] is not None:
         return collect_part(kernel, inputs, state, picked, counts)[1]
+    return collect_in_parts(kernel, inputs, state, picked, counts, parts.PART)
 
-    def read_part(start, state, picked):
-        steps = tf.minimum(start + tf.range(PART), tf.shape(inputs)[0] - 1)
-        part = tf.gather(inputs, steps)
-        return start + PART, *collect_part(kernel, part, state, picked, counts - start)
+
+@tf.function(autograph=False)  # traced once for all blocks of rows
+def collect_in_parts(kernel, inputs, state, picked, counts, size):
+    """`collect_states` of an LSTM that reads `inputs` in parts of `size` steps."""
+
+    def run_part(start, state, picked):
+        part = parts.read_part(inputs, start, size)
+        after = collect_part(kernel, part, state, picked, counts - start)
+        return start + size, *parts.with_shapes_of((state, picked), after)
 
     longest = tf.reduce_max(counts)
-    return tf.while_loop(lambda start, *_: start < longest, read_part, (0, state, picked))[2]
+    return tf.while_loop(lambda start, *_: start < longest, run_part, (0, state, picked))[2]
 
 
 @tf.function(jit_compile=True, autograph=False)
@@ -76,16 +79,54 @@ def collect_states(step, state, picked, counts, steps):
     return tf.while_loop(lambda t, *_: t < steps, body, loop)[1:]
 
 
-@tf.function(jit_compile=True, autograph=False)
 def lstm_outputs_and_starts(kernel, inputs, h, c, lengths, size):
-    """`outputs_and_starts` of the LSTM, compiled."""
+    """`outputs_and_starts` of the LSTM, compiled; in parts as `collect_lstm_states`."""
+    if inputs.shape[0] is not None:
+        return outputs_and_starts_of_part(kernel, inputs, h, c, lengths, size)
+    return outputs_and_starts_in_parts(kernel, inputs, h, c, lengths, size, parts.PART)
+
+
+@tf.function(autograph=False)
+def outputs_and_starts_in_parts(kernel, inputs, h, c, lengths, size, part_size):
+    """`outputs_and_starts` of an LSTM that reads `inputs` in parts of `part_size` steps."""
+
+    def run_part(i, state, arrays):
+        begun = i * part_size
+        part = parts.read_part(inputs, begun, part_size)
+        outputs, starts, after = outputs_and_starts_of_part(
+            kernel, part, *state, lengths - begun, size, begun
+        )
+        arrays = tf.nest.map_structure(lambda a, r: a.write(i, r), arrays, (outputs, *starts))
+        return i + 1, parts.with_shapes_of(state, after), arrays
+
+    count, most = parts.count_parts(inputs, part_size), -(-part_size // size)
+    arrays = tuple(
+        tf.TensorArray(h.dtype, count, element_shape=(steps, *h.shape))
+        for steps in (part_size, most, most)
+    )
+    _, last, arrays = tf.while_loop(lambda i, *_: i < count, run_part, (0, (h, c), arrays))
+    outputs, *starts = (array.stack() for array in arrays)
+    first = tf.range(-(-tf.shape(inputs)[0] // size)) * size  # steps of the chunks
+    part = first // part_size
+    at = tf.stack([part, first // size - starts_before(part * part_size, size)], axis=-1)
+    return parts.join_parts(outputs), tuple(tf.gather_nd(s, at) for s in starts), last
+
+
+def starts_before(step, size):
+    """The number of those of all `size`-th steps that come before a step."""
+    return -(-step // size)
+
+
+@tf.function(jit_compile=True, autograph=False)
+def outputs_and_starts_of_part(kernel, inputs, h, c, lengths, size, begun=0):
+    """`outputs_and_starts` of an LSTM that reads `inputs`, `(time, rows, features)`."""
     steps = tf.shape(inputs)[0]
     longest = tf.minimum(tf.reduce_max(lengths), steps)
     step = lstm_states(kernel, inputs)
-    return outputs_and_starts(step, (h, c), lengths, size, steps, longest)
+    return outputs_and_starts(step, (h, c), lengths, size, steps, longest, begun)
 
 
-def outputs_and_starts(step, record, lengths, size, steps, longest):
+def outputs_and_starts(step, record, lengths, size, steps, longest, begun=0):
     """Outputs of all steps and the records before every `size`-th, from one forward run.
 
     Args:
@@ -96,15 +137,17 @@ def outputs_and_starts(step, record, lengths, size, steps, longest):
         steps: int, the number of time steps.
         longest: int, how many of them are run: all, unless it is compiled, since a TensorArray
             with unwritten entries has no shape.
+        begun: int scalar, steps before the first one of these.
 
     Returns:
         `(outputs, starts, last)`: `(time, rows, units)`, zeros after `longest`; tuple of
         `(count, rows, width)`; the record after `longest`.
     """
-    count = -(-steps // size)
+    count = -(-steps // size)  # at most
 
     def body(t, record, outputs, starts):
-        at = tf.where(t % size == 0, t // size, count)  # an entry more, for what nobody wants
+        at = (t + begun) // size - starts_before(begun, size)
+        at = tf.where((t + begun) % size == 0, at, count)  # an entry more, for what nobody wants
         starts = tuple(array.write(at, s) for array, s in zip(starts, record))
         valid = (t < lengths)[:, None]
         record = tuple(tf.where(valid, new, s) for new, s in zip(step(t, record), record))

@@ -12,6 +12,8 @@ one-hot features and become such one step at a time.
 import keras
 import tensorflow as tf
 
+from aux_keras.scan import parts
+
 
 def is_plain_lstm(cell, dropping=False):
     """Whether `cell` computes exactly the equations of `lstm_step`.
@@ -116,3 +118,36 @@ def lstm_forward(kernels, inputs, states, lengths):
     loop = (0, states, stack_arrays(kernels, states, steps))
     loop = tf.while_loop(lambda t, *_: t < longest, body, loop, maximum_iterations=steps)
     return [tuple(array.stack() for array in layer) for layer in loop[2]], loop[1]
+
+
+def residual_shapes(kernel, h, steps):
+    """Shapes of a layer's residuals of so many steps."""
+    return [(steps + 1, *h.shape)] * 2 + [(steps, h.shape[0], kernel.shape[1])]
+
+
+@tf.function(autograph=False)  # traced once for all blocks of rows
+def forward_in_parts(kernels, inputs, states, lengths, size):
+    """As `lstm_forward`, in parts of `size` steps, whose number is not known beforehand.
+
+    Returns:
+        `(residuals, last, after)`. Residuals: the flows of TensorArrays with one entry for each
+        part. After: the top layer's `(h, c)` after each step, `(time, rows, units)`.
+    """
+    count = parts.count_parts(inputs, size)
+
+    def run_part(i, states, arrays):
+        part = parts.read_part(inputs, i * size, size)
+        kept, after = lstm_forward(kernels, part, states, lengths - i * size)
+        arrays = tf.nest.map_structure(lambda array, k: array.write(i, k), arrays, kept)
+        return i + 1, parts.with_shapes_of(states, after), arrays
+
+    arrays = [
+        tuple(
+            tf.TensorArray(h.dtype, count, element_shape=shape)
+            for shape in residual_shapes(kernel, h, size)
+        )
+        for kernel, (h, _) in zip(kernels, states)
+    ]
+    _, last, arrays = tf.while_loop(lambda i, *_: i < count, run_part, (0, states, arrays))
+    after = [parts.join_parts(a.stack()[:, 1:])[: tf.shape(inputs)[0]] for a in arrays[-1][:2]]
+    return tf.nest.map_structure(lambda array: array.flow, arrays), last, after

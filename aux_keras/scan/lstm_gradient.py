@@ -5,10 +5,19 @@ LSTM needs its states and gates only, so its back-propagation through time is
 written out, once, for all uses: windows, decoders, full back-propagation.
 """
 
+from functools import partial
+
 import tensorflow as tf
 
+from aux_keras.scan import parts
 from aux_keras.scan.first_order import of_first_order
-from aux_keras.scan.lstm import as_features, lstm_forward, step_arguments
+from aux_keras.scan.lstm import (
+    as_features,
+    forward_in_parts,
+    lstm_forward,
+    residual_shapes,
+    step_arguments,
+)
 
 PRODUCT_ROWS = 256  # rows of a matrix product beyond which more do not make it faster
 
@@ -125,7 +134,9 @@ def stack_kernel_gradients(kernels, inputs, residuals, first, dzs):
 
 
 @tf.function(jit_compile=True, autograph=False)
-def lstm_backward(kernels, inputs, lengths, cut, residuals, dsteps, dlast, through_inputs):
+def lstm_backward(
+    kernels, inputs, lengths, cut, residuals, dsteps, dlast, through_inputs, begun=0
+):  # fmt: skip
     """Back-propagation through time, from the gradients of the states to the arguments'.
 
     No gradient crosses the start of a step `t > 0` with `t % cut == 0`; resting rows take
@@ -140,6 +151,7 @@ def lstm_backward(kernels, inputs, lengths, cut, residuals, dsteps, dlast, throu
             or None.
         dlast: per layer, gradients of `(h, c)` after the last step, `(rows, units)`.
         through_inputs: bool, whether to compute the gradient of the inputs.
+        begun: int scalar, steps before the first one of these, of which `t` counts.
 
     Returns:
         Gradients `(dkernels, dinputs, dstates)` of the arguments of `lstm_forward`;
@@ -153,7 +165,8 @@ def lstm_backward(kernels, inputs, lengths, cut, residuals, dsteps, dlast, throu
 
     def step(t, first, dinputs, dstates, dzs):
         above = [d if d is None else d[t] for d in dsteps]
-        valid, passes = (t < lengths)[:, None], tf.logical_or(t == 0, t % cut != 0)
+        valid, crossed = (t < lengths)[:, None], t + begun
+        passes = tf.logical_or(crossed == 0, crossed % cut != 0)
         dx, dstates, dz = stack_step_gradient(
             transposed, t, residuals, above, dstates, valid, passes
         )
@@ -176,6 +189,52 @@ def lstm_backward(kernels, inputs, lengths, cut, residuals, dsteps, dlast, throu
     loop = (longest, [tf.zeros_like(k) for k in kernels], dinputs, dlast)
     loop = tf.while_loop(lambda end, *_: end > 0, sum_steps, loop)
     return loop[1], loop[2].stack(), loop[3]
+
+
+@tf.function(autograph=False)
+def backward_in_parts(
+    kernels, inputs, lengths, cut, residuals, dsteps, dlast, through_inputs, size
+):  # fmt: skip
+    """As `lstm_backward`, with the residuals of `forward_in_parts` in parts of `size` steps."""
+    count, width = parts.count_parts(inputs, size), inputs.shape[-1] if through_inputs else 0
+
+    def read(i):
+        for kernel, (h, _), flows in zip(kernels, dlast, residuals):
+            shapes = residual_shapes(kernel, h, size)
+            arrays = [tf.TensorArray(h.dtype, flow=flow) for flow in flows]
+            yield [tf.ensure_shape(array.read(i), s) for array, s in zip(arrays, shapes)]
+
+    def run_part(i, dkernels, dinputs, dstates):
+        start = i * size
+        more, dpart, before = lstm_backward(
+            kernels, parts.read_part(inputs, start, size), lengths - start, cut,
+            list(read(i)), [d if d is None else parts.read_part(d, start, size) for d in dsteps],
+            dstates, through_inputs, start,
+        )  # fmt: skip
+        dkernels = [d + m for d, m in zip(dkernels, more)]
+        return i - 1, dkernels, dinputs.write(i, dpart), parts.with_shapes_of(dstates, before)
+
+    dinputs = tf.TensorArray(kernels[0].dtype, count, element_shape=(size, inputs.shape[1], width))
+    loop = (count - 1, [tf.zeros_like(k) for k in kernels], dinputs, dlast)
+    loop = tf.while_loop(lambda i, *_: i >= 0, run_part, loop)
+    return loop[1], parts.join_parts(loop[2].stack())[: tf.shape(inputs)[0]], loop[3]
+
+
+def run(kernels, inputs, states, lengths, residuals=None):
+    """A forward run, in parts if the number of steps is not known beforehand, and its backward.
+
+    Args:
+        residuals: those of `lstm_forward` if they are known already.
+
+    Returns:
+        `(residuals, last, after, backward)`: `after(0)` is the top layer's h after each step,
+        `(time, rows, units)`, and `after(1)` its c.
+    """
+    if residuals is None and inputs.shape[0] is None:
+        kept, last, after = forward_in_parts(kernels, inputs, states, lengths, parts.PART)
+        return kept, last, lambda k: after[k], partial(backward_in_parts, size=parts.PART)
+    kept, last = (residuals, None) if residuals else lstm_forward(kernels, inputs, states, lengths)
+    return kept, last, lambda k: kept[-1][k][1:], lstm_backward
 
 
 def lstm_scan(
@@ -208,10 +267,7 @@ def lstm_scan(
         # Constants: an eager tape would otherwise differentiate the compiled loop too.
         inputs, *flat = map(tf.stop_gradient, arguments)
         kernels, states = flat[:layers], list(zip(flat[layers::2], flat[layers + 1 :: 2]))
-        kept, last = (residuals, None) if residuals else (
-            lstm_forward(kernels, inputs, states, lengths)
-        )  # fmt: skip
-        hs, cs, _ = kept[-1]
+        kept, last, after, backward = run(kernels, inputs, states, lengths, residuals)
 
         def gradient(*upstream):
             dresults = tuple(map(tf.stop_gradient, upstream))
@@ -220,7 +276,7 @@ def lstm_scan(
                 dlast[-1] = dresults[-2:]
             if returns != "last":
                 dsteps = dresults[:2] if returns == "states" else (dresults[0], None)
-            dkernels, dinputs, dstates = lstm_backward(
+            dkernels, dinputs, dstates = backward(
                 kernels, inputs, lengths, every, kept, dsteps, dlast, through_inputs
             )
             dinputs = dinputs if through_inputs else None
@@ -228,8 +284,8 @@ def lstm_scan(
             return of_first_order(found, [*arguments, *upstream])
 
         results = {
-            "states": lambda: (hs[1:], cs[1:]), "outputs": lambda: hs[1:],
-            "last": lambda: last[-1], "both": lambda: (hs[1:], *last[-1]),
+            "states": lambda: (after(0), after(1)), "outputs": lambda: after(0),
+            "last": lambda: last[-1], "both": lambda: (after(0), *last[-1]),
         }  # fmt: skip
         return results[returns](), gradient
 

@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from aux_keras.scan.first_order import of_first_order
+from aux_keras.scan.parts import most_steps, with_shapes_of
 from aux_keras.scan.rows import map_rows
 
 
@@ -117,15 +118,6 @@ def run_in_chunks(make, weights, tokens, first, lengths, size):
     return run(tokens, *first, *map(tf.convert_to_tensor, weights))
 
 
-def with_shapes_of(tensors, others):
-    """Others with the static shapes of tensors, as a loop wants them.
-
-    A compiled function that was traced for any number of rows serves a known one too, and
-    returns any number.
-    """
-    return tuple(tf.ensure_shape(other, tensor.shape) for tensor, other in zip(tensors, others))
-
-
 class Chunks:
     """A sequence in chunks of `size` steps, see `run_in_chunks`; `time` is its length.
 
@@ -134,11 +126,9 @@ class Chunks:
 
     def __init__(self, make, weights, lengths, size, time):
         self.make, self.weights, self.lengths = make, weights, lengths
-        if isinstance(time, int):
-            self.steps = size = max(1, min(size, time))
-        else:
-            self.steps = tf.clip_by_value(time, 1, size)
-        self.size, self.time, self.count = size, time, -(-time // size)
+        self.steps = most_steps(size, time)
+        self.size = size = self.steps if isinstance(time, int) else size
+        self.time, self.count = time, -(-time // size)
 
     def read(self, sequence, i):
         """Chunk `i`, `(rows, steps, ...)`; past the end of the sequence its last step again."""
@@ -150,14 +140,14 @@ class Chunks:
 
         def run_rows(chunk, record, lengths):
             recurrence = self.make()
-            inputs = recurrence.inputs(chunk, most=self.size)
+            inputs = recurrence.inputs(chunk)
             outputs, *after = recurrence.scan(inputs, record, lengths, returns="both")
-            return tf.transpose(outputs[: self.steps], (1, 0, 2)), *after
+            return tf.transpose(outputs, (1, 0, 2)), *after
 
         rest = tf.clip_by_value(self.lengths - i * self.size, 0, self.size)
         with weights_as(self.weights, values):
             outputs, *after = map_rows(run_rows, chunk, record, rest)
-        return outputs, with_shapes_of(record, after)
+        return outputs, with_shapes_of(record, tuple(after))
 
     def forward(self, tokens, first, values):
         """One run that keeps no steps.

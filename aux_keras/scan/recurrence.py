@@ -17,8 +17,6 @@ from aux_keras.scan.cell_dropout import draw_masks, use_masks
 
 UNROLLED = 8  # steps per turn of the loop in `read`
 ONE_HOT = 512  # largest vocabulary that an LSTM reads as one-hot features
-# Steps to which sequences of unknown length are padded; short ones, cheap to pad, share a size.
-SIZES = [64, *(2**k for k in range(8, 25))]
 
 
 def make_recurrence(cell, embedding, dtype, training=False, key=None):
@@ -60,21 +58,9 @@ class LSTMRecurrence:
             return tokens
         return tf.gather(self.table, tokens)
 
-    def inputs(self, tokens, most=None):
-        """Tokens, rows first, as the scan reads them, see `time_major`.
-
-        Each number of time steps is compiled for itself. Where it is not known beforehand it is
-        made one of few, at most `most`; the loops end with the longest row and do not run the
-        steps added.
-        """
-        inputs = time_major(tokens, self.dtype)
-        if inputs.shape[0] is not None:
-            return self.look_up(inputs)
-        steps = tf.shape(inputs)[0]
-        size = tf.reduce_min(tf.where(SIZES >= steps, SIZES, SIZES[-1]))
-        size = size if most is None else tf.minimum(size, most)
-        padding = [[0, size - steps], *[[0, 0]] * (inputs.shape.rank - 1)]
-        return self.look_up(tf.pad(inputs, padding))
+    def inputs(self, tokens):
+        """Tokens, rows first, as the scan reads them, see `time_major`."""
+        return self.look_up(time_major(tokens, self.dtype))
 
     def first(self, rows):
         """The record before the first token."""
@@ -98,7 +84,7 @@ class LSTMRecurrence:
 
     def collect(self, tokens, first, counts):
         """Constant records after `counts` tokens, rows first, see `collect_states`."""
-        inputs = self.look_up(time_major(tokens, self.dtype))
+        inputs = self.inputs(tokens)
         kernel, inputs, *first = map(tf.stop_gradient, (self.kernel, inputs, *first))
         return forward.collect_lstm_states(kernel, inputs, first, counts)
 
@@ -115,8 +101,8 @@ class CellRecurrence:
         self.options = {"training": training} if takes_training(cell) else {}
         self.parts = 1 + len(tf.nest.flatten(cell.state_size))  # of a record, without masks
 
-    def inputs(self, tokens, most=None):
-        del most
+    def inputs(self, tokens):
+        """Tokens, rows first, as the scan reads them, see `time_major`."""
         return time_major(tokens, self.dtype)
 
     def first(self, rows):

@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from aux_keras.scan import recurrence
+from aux_keras.scan.parts import most_steps
 from aux_keras.scan.rows import merge_anchors, split_anchors
 
 
@@ -90,13 +91,12 @@ def window(encoder, tokens, start, lengths, before, truncation):
     Returns:
         record after `start + lengths` tokens, tensors `(rows, anchors, width)`.
     """
-    time, anchors = tokens.shape[1], start.shape[1]
-    last = (time or tf.shape(tokens)[1]) - 1
-    steps = tf.minimum(truncation, last + 1) if time is None else min(truncation, time)
-    positions = tf.minimum(start[..., None] + tf.range(steps), last)
+    time, anchors = tokens.shape[1] or tf.shape(tokens)[1], start.shape[1]
+    steps = tf.range(most_steps(truncation, time))
+    positions = tf.minimum(start[..., None] + steps, time - 1)
     tokens = tf.gather(tokens, positions, axis=1, batch_dims=1)
     record = encoder.scan(
-        encoder.inputs(merge_anchors(tokens), most=truncation),
+        encoder.inputs(merge_anchors(tokens)),
         tuple(map(merge_anchors, before)),
         merge_anchors(lengths),
         returns="last",

@@ -1,0 +1,45 @@
+"""Sequences whose length is not known beforehand, in parts of one length.
+
+XLA compiles a loop for every shape of what it keeps. In parts, a new length compiles nothing, and
+what is kept is longer than the sequence by less than a part.
+"""
+
+import tensorflow as tf
+
+PART = 128  # time steps that are compiled together
+
+
+def read_part(inputs, start, size):
+    """`size` steps from `start` on; past the end the last one again, which nobody may run."""
+    return tf.gather(inputs, tf.minimum(start + tf.range(size), tf.shape(inputs)[0] - 1))
+
+
+def most_steps(size, time):
+    """At most `size` of `time` steps: an int, unless `time` is unknown and `size` is large.
+
+    Args:
+        size: int.
+        time: int, or an int scalar where it is not known beforehand.
+    """
+    if isinstance(time, int):
+        return max(1, min(size, time))
+    return size if size <= 4 * PART else tf.clip_by_value(time, 1, size)
+
+
+def with_shapes_of(tensors, others):
+    """Others with the static shapes of tensors, as a loop wants them.
+
+    A compiled function that was traced for any number of rows serves a known one too, and
+    returns any number.
+    """
+    return tf.nest.map_structure(lambda t, o: tf.ensure_shape(o, t.shape), tensors, others)
+
+
+def count_parts(inputs, size):
+    """The number of parts of `size` steps of `(time, ...)` inputs."""
+    return -(-tf.shape(inputs)[0] // size)
+
+
+def join_parts(parts):
+    """`(parts, steps, rows, width)` as one `(time, rows, width)`, which ends with the last part."""
+    return tf.reshape(parts, tf.concat([[-1], tf.shape(parts)[2:]], 0))
