@@ -1,6 +1,25 @@
 """Sequences of different lengths in one batch: right-padded, or masked anywhere."""
 
+from typing import NamedTuple
+
 import tensorflow as tf
+
+
+class Sequences(NamedTuple):
+    """Sequences as the recurrence reads them: valid steps first, in order of reading.
+
+    `tokens`: `(batch, time, features)`, or characters `(batch, time)`. `lengths`: `(batch,)`
+    int32. `first`: the record before the first step. `mask`: `(batch, time)` bool in order
+    of reading, or None. `key`: `(2,)` int32, of dropout inside the cell, or None. `time`: the
+    number of steps, an int if it is known; tokens have one more if it is 0.
+    """
+
+    tokens: tf.Tensor
+    lengths: tf.Tensor
+    first: tuple
+    mask: tf.Tensor | None
+    key: tf.Tensor | None
+    time: int | tf.Tensor
 
 
 def valid_lengths(inputs, lengths=None):

@@ -71,6 +71,17 @@ def test_one_forward_run_serves_output_and_anchors(monkeypatch):
     assert runs == [2]  # one call: the anchors and the end
 
 
+def test_a_step_that_finds_no_data_left_does_not_count():
+    """Keras learns the number of batches of a generator by asking for one more."""
+    built = ak.AuxiliaryClassifier(CLASSES, L.LSTM(6), 5, 8, 0.5, auxiliary=[LOSSES["r"]()])
+    built.compile("sgd", "sparse_categorical_crossentropy")
+    x, y = batch()
+    shapes = tf.TensorSpec((None, TIME, 2)), tf.TensorSpec((None,))
+    data = tf.data.Dataset.from_generator(lambda: [(x, y)] * 3, output_signature=shapes)
+    built.fit(data, epochs=2, verbose=0)
+    assert int(built.training_step) == 6
+
+
 def test_an_unbuilt_model_is_built_by_fit():
     model = keras.Sequential([ak.TruncatedRNN(L.LSTM(6), 5), L.Dense(CLASSES, "softmax")])
     built = ak.AuxiliaryModel(model, [LOSSES["r"]()])

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 import aux_keras as ak
-from aux_keras.scan import forward, lstm_gradient, parts, recurrence
+from aux_keras.scan import forward, lstm_gradient, parts, recurrence, rows
 from aux_keras.scan.rows import map_rows
 from aux_keras.scan.windows import states_at
 
@@ -221,6 +221,39 @@ def test_outputs_and_starts_in_parts_are_those_of_the_whole(size, time, monkeypa
     np.testing.assert_allclose(outputs, found[0][:time], rtol=1e-5, atol=1e-6)
     for one, other in zip((*starts, *last), (*found[1], *found[2])):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("truncation", [None, 0, 3, 9])
+@pytest.mark.parametrize("return_sequences", [False, True])
+@pytest.mark.parametrize("shape", [(1, 7), (3, 0), (0, 7)])
+def test_fewer_rows_than_cores_and_no_steps(shape, return_sequences, truncation, monkeypatch):
+    """Of unknown numbers: a last batch of one row, a batch of empty texts."""
+    monkeypatch.setattr(parts, "PART", 2)
+    monkeypatch.setattr(rows, "core_count", lambda: 2)
+    layer = ak.TruncatedRNN(keras.layers.LSTM(4), truncation, return_sequences=return_sequences)
+    layer.build((None, None, 2))
+
+    def outputs_and_gradient(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            outputs = layer(x, training=True)
+        return outputs, tape.gradient(outputs, x, unconnected_gradients="zero")
+
+    run = tf.function(outputs_and_gradient, [tf.TensorSpec((None, None, 2))], autograph=False)
+    outputs, gradient = run(tf.ones((*shape, 2)))
+    assert outputs.shape == ((*shape, 4) if return_sequences else (shape[0], 4))
+    assert gradient.shape == (*shape, 2)
+
+
+@pytest.mark.parametrize("truncation", [None, 0, 3])
+@pytest.mark.parametrize("return_sequences", [False, True])
+def test_keras_exports_it_for_any_length(return_sequences, truncation, tmp_path):
+    inputs = keras.Input((None, 2))
+    layer = ak.TruncatedRNN(keras.layers.LSTM(4), truncation, return_sequences=return_sequences)
+    model, x = keras.Model(inputs, layer(inputs)), tokens(time=9)
+    model.export(tmp_path, verbose=False)
+    served = tf.saved_model.load(str(tmp_path))
+    np.testing.assert_allclose(served.serve(x), model(x), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("truncation", [None, 3, 9])

@@ -1,6 +1,7 @@
 """Truncated back-propagation (sections 3, 4.1, 5.1) around any Keras RNN."""
 
-from typing import Any, NamedTuple, Self
+from functools import partial
+from typing import Any, Self
 
 import keras
 import tensorflow as tf
@@ -15,9 +16,10 @@ from aux_keras.arguments import (
     state_sizes,
 )
 from aux_keras.layers.token_embedding import TokenEmbedding
-from aux_keras.padding import expand_steps, valid_steps
+from aux_keras.padding import Sequences, expand_steps, valid_steps
 from aux_keras.scan import recompute, recurrence, windows
 from aux_keras.scan.cell_dropout import dropped
+from aux_keras.scan.parts import PART, at_least_one
 from aux_keras.scan.rows import map_rows
 
 OPTIONS = (
@@ -30,21 +32,6 @@ def option_of_rnn(name):
     return property(
         lambda self: getattr(self.rnn, name), lambda self, value: setattr(self.rnn, name, value)
     )
-
-
-class Sequences(NamedTuple):
-    """Sequences as the recurrence reads them: valid steps first, in order of reading.
-
-    `tokens`: `(batch, time, features)`, or characters `(batch, time)`. `lengths`: `(batch,)`
-    int32. `first`: the record before the first step. `mask`: `(batch, time)` bool in order
-    of reading, or None. `key`: `(2,)` int32, of dropout inside the cell, or None.
-    """
-
-    tokens: tf.Tensor
-    lengths: tf.Tensor
-    first: tuple
-    mask: tf.Tensor | None
-    key: tf.Tensor | None
 
 
 @keras.saving.register_keras_serializable("aux_keras")
@@ -210,14 +197,16 @@ class TruncatedRNN(keras.layers.Layer):
         if self.return_sequences and self.truncation:
             outputs, *last = recompute.run_in_chunks(
                 lambda: self.recurrence(training, given.key), self.recurrent_weights,
-                given.tokens, given.first, given.lengths, self.truncation,
+                given.tokens, given.first, given.lengths, self.truncation, given.time,
             )  # fmt: skip
             return self.finish(given, outputs, tuple(last))
         run = self.every_output if self.return_sequences else self.last_output
-        return self.finish(given, *map_rows(
-            lambda *rows: run(given.key, training, *rows),
-            given.tokens, given.lengths, given.first,
-        ))  # fmt: skip
+        outputs, last = map_rows(
+            partial(run, given.key, training), given.tokens, given.lengths, given.first
+        )
+        return self.finish(
+            given, outputs[:, : given.time] if self.return_sequences else outputs, last
+        )
 
     def prepare(self, sequences, initial_state=None, mask=None, training=False):
         """The arguments of a call as `Sequences`."""
@@ -242,6 +231,8 @@ class TruncatedRNN(keras.layers.Layer):
             tokens = tf.reverse(tokens, [1])
             mask = mask if mask is None else tf.reverse(tf.convert_to_tensor(mask), [1])
         tokens, lengths = valid_steps(tokens, mask)
+        if (time := tokens.shape[1]) is None:
+            time, tokens = tf.shape(tokens)[1], at_least_one(tokens, axis=1)
         key = None
         if training and dropped(self.cell):
             key = randomness.next_key(self.seed_generator)
@@ -258,34 +249,47 @@ class TruncatedRNN(keras.layers.Layer):
             first = encoder.first(tf.shape(tokens)[0])
         else:
             first = encoder.from_states([tf.cast(s, self.compute_dtype) for s in states])
-        return Sequences(tokens, lengths, first, mask, key)
+        return Sequences(tokens, lengths, first, mask, key, time)
 
     def last_output(self, key, training, tokens, lengths, first):
         """The last output `(batch, units)` and the record after the last step."""
 
-        def run(truncation):
-            def record(tokens, first):
-                encoder, requests = self.recurrence(training, key), [(lengths[:, None], truncation)]
-                (record,) = windows.states_at(encoder, tokens, requests, first)
-                return tuple(part[:, 0] for part in record)
+        def run(truncation, tokens, first):
+            encoder, requests = self.recurrence(training, key), [(lengths[:, None], truncation)]
+            (record,) = windows.states_at(encoder, tokens, requests, first)
+            return tuple(part[:, 0] for part in record)
 
-            return record
-
-        if training or self.truncation == 0:
-            record = run(self.truncation)(tokens, first)
-        else:  # nothing is kept for a gradient that in inference hardly anyone asks for
-            record = recompute.rerun_for_gradient(
-                run(0), run(self.truncation), self.recurrent_weights, (tokens, first)
-            )
+        record = self.run(training, partial(run, 0), partial(run, self.truncation), tokens, first)
         return record[0], record
 
     def every_output(self, key, training, tokens, lengths, first):
         """Outputs of all steps, `(batch, time, units)`, and the record after the last."""
-        encoder, time = self.recurrence(training, key), tokens.shape[1]
-        outputs, *last = encoder.scan(
-            encoder.inputs(tokens), first, lengths, self.truncation, "both"
+
+        def run(forward, tokens, first):
+            encoder = self.recurrence(training, key)
+            given = encoder.inputs(tokens), first, lengths
+            if forward:
+                outputs, _, last = encoder.outputs_and_starts(*given, tokens.shape[1] or PART)
+            else:
+                outputs, *last = encoder.scan(*given, self.truncation, "both")
+            return tf.transpose(outputs, (1, 0, 2)), *last
+
+        outputs, *last = self.run(training, partial(run, True), partial(run, False), tokens, first)
+        return outputs, tuple(last)
+
+    def run(self, training, forward, differentiable, tokens, first):
+        """Results of a function; in inference of one that keeps nothing for a gradient.
+
+        Args:
+            training: bool.
+            forward, differentiable: functions of `tokens` and `first` with equal results.
+        """
+        if training:
+            return differentiable(tokens, first)
+        results = recompute.rerun_for_gradient(
+            forward, differentiable, self.recurrent_weights, (tokens, first)
         )
-        return tf.transpose(outputs, (1, 0, 2))[:, : time or tf.shape(tokens)[1]], tuple(last)
+        return tuple(map(tf.stop_gradient, results)) if self.truncation == 0 else results
 
     def finish(self, given, outputs, last):
         """What a call returns.

@@ -229,7 +229,8 @@ class AuxiliaryModel(keras.Model):
             loss, named = self.losses_of(x, y, y_pred, sample_weight, auxiliary)
             loss = self.optimizer.scale_loss(loss)
         apply_gradients(self, tape.gradient(loss, self.trainable_weights))
-        self.training_step.assign_add(1)
+        with tf.control_dependencies([loss]):  # a step that finds no data left must not count
+            self.training_step.assign_add(1)
         return logs.track(self, (x, y, sample_weight), y_pred, named)
 
     def test_step(self, data):
@@ -262,8 +263,7 @@ class AuxiliaryModel(keras.Model):
         check_compiled_for(self.distribute_strategy, given)
         loss_runs.check_outputs(self.auxiliary, list(loss) if isinstance(loss, dict) else ())
         super().compile(**given)
-        # Keras's own optimizer: with a scale of the loss around it in half precision. In a
-        # function, where Keras finds nothing to track.
+        # The optimizer that Keras may have put a scale around; in a function it is not tracked.
         compiled = {**given, "optimizer": self.optimizer}
         self.compiled_with = lambda: compiled
         self.total_results = logs.total_results(self)

@@ -106,10 +106,14 @@ def outputs_and_starts_in_parts(kernel, inputs, h, c, lengths, size, part_size):
     )
     _, last, arrays = tf.while_loop(lambda i, *_: i < count, run_part, (0, (h, c), arrays))
     outputs, *starts = (array.stack() for array in arrays)
-    first = tf.range(-(-tf.shape(inputs)[0] // size)) * size  # steps of the chunks
+    first = tf.range(parts.count_parts(inputs, size)) * size  # steps of the chunks
     part = first // part_size
-    at = tf.stack([part, first // size - starts_before(part * part_size, size)], axis=-1)
-    return parts.join_parts(outputs), tuple(tf.gather_nd(s, at) for s in starts), last
+    at = part * most + first // size - starts_before(part * part_size, size)
+    return (
+        parts.join_parts(outputs),
+        tuple(tf.gather(parts.join_parts(s), at) for s in starts),
+        last,
+    )
 
 
 def starts_before(step, size):

@@ -9,9 +9,16 @@ import tensorflow as tf
 PART = 128  # time steps that are compiled together
 
 
-def read_part(inputs, start, size):
+def read_part(sequence, start, size, axis=0):
     """`size` steps from `start` on; past the end the last one again, which nobody may run."""
-    return tf.gather(inputs, tf.minimum(start + tf.range(size), tf.shape(inputs)[0] - 1))
+    steps = tf.minimum(start + tf.range(size), tf.shape(sequence)[axis] - 1)
+    return tf.gather(sequence, steps, axis=axis)
+
+
+def at_least_one(sequence, axis):
+    """The sequence, with a step of zeros if it has none; else TensorFlow copies nothing."""
+    empty = tf.cast(tf.equal(tf.shape(sequence)[axis], 0), tf.int32)
+    return tf.pad(sequence, [[0, empty if i == axis else 0] for i in range(sequence.shape.rank)])
 
 
 def most_steps(size, time):

@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from aux_keras.scan.first_order import of_first_order
-from aux_keras.scan.parts import most_steps, with_shapes_of
+from aux_keras.scan.parts import at_least_one, most_steps, read_part, with_shapes_of
 from aux_keras.scan.rows import map_rows
 
 
@@ -76,7 +76,7 @@ def rerun_for_gradient(forward, differentiable, weights, tensors):
     return run(*real, *map(tf.convert_to_tensor, weights))
 
 
-def run_in_chunks(make, weights, tokens, first, lengths, size):
+def run_in_chunks(make, weights, tokens, first, lengths, size, time):
     """Outputs of all steps; the state becomes a constant every `size` steps.
 
     The chunks between these steps are independent of each other: back-propagation runs one at
@@ -91,12 +91,13 @@ def run_in_chunks(make, weights, tokens, first, lengths, size):
         first: record before the first step, tensors `(rows, width)`.
         lengths: `(rows,)` int32; rows rest afterwards.
         size: int, steps of a chunk.
+        time: int or int scalar, steps of the outputs.
 
     Returns:
         `(outputs, *last)`: `(rows, time, units)`, undefined past a row's length, and the
         record after it, tensors `(rows, width)`.
     """
-    chunks = Chunks(make, weights, lengths, size, tokens.shape[1] or tf.shape(tokens)[1])
+    chunks = Chunks(make, weights, lengths, size, time)
     parts = len(first)
 
     @tf.custom_gradient
@@ -129,11 +130,12 @@ class Chunks:
         self.steps = most_steps(size, time)
         self.size = size = self.steps if isinstance(time, int) else size
         self.time, self.count = time, -(-time // size)
+        if not isinstance(time, int):
+            self.count = tf.maximum(self.count, 1)  # tokens have a step
 
     def read(self, sequence, i):
         """Chunk `i`, `(rows, steps, ...)`; past the end of the sequence its last step again."""
-        steps = i * self.size + tf.range(self.steps)
-        return tf.gather(sequence, tf.minimum(steps, self.time - 1), axis=1)
+        return read_part(at_least_one(sequence, 1), i * self.size, self.steps, axis=1)
 
     def run(self, i, chunk, record, values):
         """Outputs of chunk `i` and the record after it, with these values of the weights."""
@@ -200,4 +202,4 @@ class Chunks:
             return None, dfirst, dvalues
         dtokens = tf.transpose(dtokens.stack(), (1, 0, 2, 3))  # (rows, count, steps, features)
         shape = [tf.shape(tokens)[0], self.count * self.steps, *width]
-        return tf.reshape(dtokens, shape)[:, : self.time], dfirst, dvalues
+        return tf.reshape(dtokens, shape)[:, : tf.shape(tokens)[1]], dfirst, dvalues
