@@ -17,6 +17,8 @@ def read_part(sequence, start, size, axis=0):
 
 def at_least_one(sequence, axis):
     """The sequence, with a step of zeros if it has none; else TensorFlow copies nothing."""
+    if sequence.shape[axis]:
+        return sequence
     empty = tf.cast(tf.equal(tf.shape(sequence)[axis], 0), tf.int32)
     return tf.pad(sequence, [[0, empty if i == axis else 0] for i in range(sequence.shape.rank)])
 
