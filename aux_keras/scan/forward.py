@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from aux_keras.scan import lstm, parts
+from aux_keras.scan.rows import merge_anchors
 
 
 def collect_lstm_states(kernel, inputs, state, counts):
@@ -110,8 +111,8 @@ def outputs_and_starts_in_parts(kernel, inputs, h, c, lengths, size, part_size):
     part = first // part_size
     at = part * most + first // size - starts_before(part * part_size, size)
     return (
-        parts.join_parts(outputs),
-        tuple(tf.gather(parts.join_parts(s), at) for s in starts),
+        merge_anchors(outputs),
+        tuple(tf.gather(merge_anchors(s), at) for s in starts),
         last,
     )
 

@@ -13,6 +13,7 @@ import keras
 import tensorflow as tf
 
 from aux_keras.scan import parts
+from aux_keras.scan.rows import merge_anchors
 
 
 def is_plain_lstm(cell, dropping=False):
@@ -149,5 +150,5 @@ def forward_in_parts(kernels, inputs, states, lengths, size):
         for kernel, (h, _) in zip(kernels, states)
     ]
     _, last, arrays = tf.while_loop(lambda i, *_: i < count, run_part, (0, states, arrays))
-    after = [parts.join_parts(a.stack()[:, 1:])[: tf.shape(inputs)[0]] for a in arrays[-1][:2]]
+    after = [merge_anchors(a.stack()[:, 1:])[: tf.shape(inputs)[0]] for a in arrays[-1][:2]]
     return tf.nest.map_structure(lambda array: array.flow, arrays), last, after

@@ -18,6 +18,7 @@ from aux_keras.scan.lstm import (
     residual_shapes,
     step_arguments,
 )
+from aux_keras.scan.rows import merge_anchors
 
 PRODUCT_ROWS = 256  # rows of a matrix product beyond which more do not make it faster
 
@@ -217,7 +218,7 @@ def backward_in_parts(
     dinputs = tf.TensorArray(kernels[0].dtype, count, element_shape=(size, inputs.shape[1], width))
     loop = (count - 1, [tf.zeros_like(k) for k in kernels], dinputs, dlast)
     loop = tf.while_loop(lambda i, *_: i >= 0, run_part, loop)
-    return loop[1], parts.join_parts(loop[2].stack())[: tf.shape(inputs)[0]], loop[3]
+    return loop[1], merge_anchors(loop[2].stack())[: tf.shape(inputs)[0]], loop[3]
 
 
 def run(kernels, inputs, states, lengths, residuals=None):

@@ -47,8 +47,3 @@ def with_shapes_of(tensors, others):
 def count_parts(inputs, size):
     """The number of parts of `size` steps of `(time, ...)` inputs."""
     return -(-tf.shape(inputs)[0] // size)
-
-
-def join_parts(parts):
-    """`(parts, steps, rows, width)` as one `(time, rows, width)`, which ends with the last part."""
-    return tf.reshape(parts, tf.concat([[-1], tf.shape(parts)[2:]], 0))

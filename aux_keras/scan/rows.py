@@ -46,7 +46,7 @@ def core_count():
 
 
 def merge_anchors(tensor):
-    """`(rows, anchors, ...)` to `(rows * anchors, ...)`."""
+    """`(rows, anchors, ...)` to `(rows * anchors, ...)`; parts of `(time, ...)` to the whole."""
     rows, anchors, *rest = tensor.shape
     rest = [tf.shape(tensor)[i + 2] if d is None else d for i, d in enumerate(rest)]
     return tf.reshape(tensor, [-1 if rows is None else rows * anchors, *rest])
