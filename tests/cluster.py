@@ -1,10 +1,10 @@
 """Runs of `train.py` by two workers on this machine, each a process that tests can signal."""
 
 import os
-import subprocess
 import time
 
 from aux_keras.local_workers import free_ports, task
+from tests import processes
 from tests import test_training as runs
 
 
@@ -24,21 +24,16 @@ class Cluster:
             own = [flag[index] if isinstance(flag, list) else flag for flag in flags]
             command = runs.command(workdir, *own, "--strategy=multi_worker")
             environment = {**os.environ, "TF_CONFIG": task(cluster, index)}
-            self.workers.append(
-                subprocess.Popen(
-                    command, cwd=runs.ROOT, env=environment, text=True, stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE,
-                )
-            )  # fmt: skip
+            self.workers.append(processes.Process(*command, env=environment))
 
     def wait(self):
         """`(status, stdout, stderr)` of each worker at its end."""
         try:
-            told = [worker.communicate(timeout=300) for worker in self.workers]
+            done = [worker.wait(timeout=300) for worker in self.workers]
         finally:
             for worker in self.workers:
                 worker.kill()
-        return [(worker.returncode, *texts) for worker, texts in zip(self.workers, told)]
+        return [(each.returncode, each.stdout, each.stderr) for each in done]
 
 
 def wait_for_step(workdir, phase, step):

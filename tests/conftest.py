@@ -1,4 +1,7 @@
-"""Shared by all tests: quiet TensorFlow, one seed, the shared data if there is any."""
+"""Shared by all tests: quiet TensorFlow, one seed, the shared data if there is any.
+
+TensorFlow is imported late: the process that hands out the tests need not wait for it.
+"""
 
 import gc
 import os
@@ -6,10 +9,7 @@ import pathlib
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import keras
 import pytest
-
-from aux_keras.scan import rows
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -29,6 +29,8 @@ def pytest_collection_finish():
 @pytest.fixture(autouse=True, scope="session")
 def one_block():
     """Graphs of one block of rows: half the time to trace. Tests of blocks ask for more."""
+    from aux_keras.scan import rows
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rows, "core_count", lambda: 1)
         yield
@@ -36,9 +38,13 @@ def one_block():
 
 @pytest.fixture(autouse=True)
 def seeded():
+    import keras
+
     keras.utils.set_random_seed(7)
 
 
 def rmsprop():
     """RMSprop whose epsilon damps no gradient of small networks, which `pretrain` would warn of."""
+    import keras
+
     return keras.optimizers.RMSprop(epsilon=1e-16)

@@ -1,16 +1,12 @@
 """Two replicas, and two workers, compute what one process does, with all that is random."""
 
 import os
-import pathlib
-import subprocess
-import sys
 
 import pytest
 
 from aux_keras.local_workers import free_ports, task
+from tests import processes
 from tests import test_training as runs
-
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 SCRIPT = """
 import json, os, sys
@@ -23,9 +19,7 @@ else:
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 from keras.layers import LSTM, LSTMCell
 import aux_keras as ak
-from aux_keras.scan import rows
 
-rows.core_count = lambda: 1  # half the time to trace
 tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})  # a sixth of it
 size = 8 * (int(sys.argv[1]) - 1) + 1  # the last batch has one row, for two replicas
 autotune_off = tf.data.Options()  # whose thread an iterator's end may wait for, on few cores
@@ -102,23 +96,19 @@ print("equal")
 """
 
 
-def run(processes, *kinds, steps):
-    """Runs the script with so many steps an epoch; `processes` are their environments."""
-    command = [sys.executable, "-c", SCRIPT, str(steps), *kinds]
+def run(environments, *kinds, steps):
+    """Runs the script with so many steps an epoch, in a process for each environment."""
     started = [
-        subprocess.Popen(
-            command, cwd=ROOT, env={**os.environ, **environment}, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )
-        for environment in processes
-    ]  # fmt: skip
+        processes.Process("-c", SCRIPT, steps, *kinds, env={**os.environ, **environment})
+        for environment in environments
+    ]
     try:
-        told = [process.communicate(timeout=900) for process in started]
+        told = [process.wait(timeout=900) for process in started]
     finally:
         for process in started:
             process.kill()
-    for out, err in told:
-        assert out.endswith("equal\n"), f"{out}{err[-3000:]}"
+    for done in told:
+        assert done.stdout.endswith("equal\n"), f"{done.stdout}{done.stderr[-3000:]}"
 
 
 def test_two_replicas_compute_what_one_process_does():
@@ -133,8 +123,6 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 devices, made = tf.distribute.MirroredStrategy, []
 tf.distribute.MirroredStrategy = lambda: made.append(devices(["CPU:0", "CPU:1"])) or made[0]
 from aux_keras import cli
-from aux_keras.scan import rows
-rows.core_count = lambda: 1  # half the time to trace
 sys.argv[1:] = ["train", *sys.argv[1:]]
 cli.main()
 """
@@ -147,9 +135,7 @@ def test_a_run_on_all_devices_computes_what_one_device_does(tmp_path):
     found = []
     for strategy in ("mirrored", "one"):
         given = [*flags, f"--strategy={strategy}", f"--workdir={tmp_path / strategy}"]
-        subprocess.run(
-            [sys.executable, "-c", MIRRORED, *given], cwd=ROOT, check=True, capture_output=True
-        )
+        processes.run("-c", MIRRORED, *given).check_returncode()
         found.append(runs.rows(tmp_path / strategy))
     assert len(found[0]) == len(found[1]) > 2
     for mirrored, one in zip(*found):
@@ -160,5 +146,5 @@ def test_a_run_on_all_devices_computes_what_one_device_does(tmp_path):
 def test_two_workers_compute_what_one_process_does():
     """The same with a process each: 22 steps of either phase, in shuffled batches."""
     cluster = {"worker": [f"localhost:{port}" for port in free_ports(2)]}
-    processes = [{"TF_CONFIG": task(cluster, index)} for index in range(2)]
-    run(processes, "pixels", "documents", steps=11)
+    workers = [{"TF_CONFIG": task(cluster, index)} for index in range(2)]
+    run(workers, "pixels", "documents", steps=11)

@@ -4,8 +4,6 @@ import dataclasses
 import json
 import os
 import pathlib
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -15,7 +13,7 @@ import tensorflow as tf
 import aux_keras as ak
 from aux_keras.data import prepared, tasks
 from aux_keras.training import loop
-from tests import test_config
+from tests import processes, test_config
 from tests.test_training import REAL, ROOT
 
 
@@ -95,20 +93,18 @@ def test_pretraining_alone_leaves_an_encoder(tmp_path):
     encoder = ak.feature_extractor(model)
     x = np.random.default_rng(0).random((3, 64, 1), "float32")
     np.testing.assert_allclose(encoder.predict(x, verbose=0), model.encoder(x), atol=1e-6)
-    command = [sys.executable, "-m", "aux_keras", "export", f"--workdir={tmp_path / 'run'}",
-               f"--output={tmp_path / 'served'}"]  # fmt: skip
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    export = ["-m", "aux_keras", "export", f"--output={tmp_path / 'served'}"]
+    done = processes.run(*export, f"--workdir={tmp_path / 'run'}")
     assert done.returncode == 0, done.stderr
     served = tf.saved_model.load(str(tmp_path / "served"))
     answer = served.serve(x, np.full(3, 64, "int32"))["probabilities"]
     np.testing.assert_allclose(answer, model.predict(x, verbose=0), atol=1e-6)
-    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    again = processes.run(*export, f"--workdir={tmp_path / 'run'}")
     assert (
         again.returncode == 1
         and "must not exist, or be an empty folder" in again.stderr.splitlines()[-1]
     )
-    command[4] = f"--workdir={tmp_path}"
-    nothing = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    nothing = processes.run(*export, f"--workdir={tmp_path}")
     assert nothing.returncode == 1 and "`--workdir` must be" in nothing.stderr.splitlines()[-1]
 
 
@@ -131,9 +127,7 @@ def test_a_fresh_process_goes_on_with_equal_losses(tmp_path):
     rng = np.random.default_rng(0)
     x, y = rng.random((24, 64, 1), "float32"), rng.integers(0, 10, 24)
     np.savez(tmp_path / "given.npz", x=x, y=y)
-    command = [sys.executable, "-c", GO_ON, tmp_path / "run" / "model.keras",
-               tmp_path / "given.npz"]  # fmt: skip
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = processes.run("-c", GO_ON, tmp_path / "run" / "model.keras", tmp_path / "given.npz")
     probabilities, history = json.loads(done.stdout.splitlines()[-1])
     np.testing.assert_array_equal(
         np.array(probabilities, "float32"), model.predict(x, verbose=0), done.stderr

@@ -15,6 +15,7 @@ import aux_keras as ak
 from aux_keras.data import transforms
 from aux_keras.serving import onnx_graph, predict, raw_inputs, saved_classifier
 from aux_keras.serving.export import export_model
+from tests import processes
 
 L = keras.layers
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -409,12 +410,8 @@ def test_export_command_names_what_it_cannot_read(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def command(module, *arguments, stdin=None):
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONPATH": ROOT}
-    return subprocess.run(
-        [sys.executable, "-m", "aux_keras", module, *map(str, arguments)],
-        input=stdin, capture_output=True, text=True, env=environment,
-    )  # fmt: skip
+def command(*arguments, stdin=""):
+    return processes.run("-m", "aux_keras", *arguments, stdin=stdin)
 
 
 def test_predict_command_on_images(tmp_path):

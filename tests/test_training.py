@@ -23,7 +23,7 @@ from aux_keras.models.memory_profile import MemoryProfile
 from aux_keras.serving.export import export_run
 from aux_keras.training import callbacks, checkpoints, loop, schedules, signals
 from aux_keras.training import workdir as folder
-from tests import test_config, test_stanford_dogs
+from tests import processes, test_config, test_stanford_dogs
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SMALL = ["--units=8", "--embedding_units=8", "--classifier_units=8", "--decoder_units=8",
@@ -36,15 +36,17 @@ REAL = pytest.mark.skipif(
 
 
 def command(workdir, *flags, flagfile="digits_r"):
-    return [sys.executable, ROOT / "train.py", f"--flagfile=configs/{flagfile}.cfg",
-            f"--workdir={workdir}", *flags]  # fmt: skip
+    return ["train.py", f"--flagfile=configs/{flagfile}.cfg", f"--workdir={workdir}", *flags]
 
 
-def train(workdir, *flags, flagfile="digits_r", **options):
-    return subprocess.run(
-        command(workdir, *flags, flagfile=flagfile), cwd=ROOT, capture_output=True, text=True,
-        **options,
-    )  # fmt: skip
+def train(workdir, *flags, **options):
+    return processes.run(*command(workdir, *flags), **options)
+
+
+def train_anew(workdir, *flags, flagfile="digits_r", **options):
+    """`train` by a process that imports TensorFlow itself."""
+    given = [sys.executable, *command(workdir, *flags, flagfile=flagfile)]
+    return subprocess.run(given, cwd=ROOT, capture_output=True, text=True, **options)
 
 
 def weights(workdir):
@@ -66,7 +68,7 @@ def rows(workdir):
 def test_a_run_leaves_what_it_promises(tmp_path):
     short = ["--pretrain_epochs=2", "--epochs=2", "--validation_fraction=0.3", "--memory_gap=true"]
     short += ["--pictures=true", "--saved_model=true"]
-    done = train(tmp_path, *SMALL, *short)
+    done = train_anew(tmp_path, *SMALL, *short)
     assert done.returncode == 0, done.stderr
     assert "auxiliary_loss" in done.stdout and "accuracy" in done.stdout
     names = {path.name for path in tmp_path.iterdir()}
@@ -93,10 +95,7 @@ def test_a_run_leaves_what_it_promises(tmp_path):
     assert result["validation"]["pretrain"][f"val_{gap}"] == rows(tmp_path)[1][f"val_{gap}"]
     assert set(result["test_memory_gap"]) == {gap, f"{gap}_error"}
     assert list((tmp_path / "tensorboard").rglob("events.*"))
-    again = subprocess.run(
-        [sys.executable, ROOT / "train.py", f"--flagfile={tmp_path / 'config.cfg'}"],
-        cwd=ROOT, capture_output=True, text=True,
-    )  # fmt: skip
+    again = processes.run("train.py", f"--flagfile={tmp_path / 'config.cfg'}")
     assert again.returncode == 0 and "This run is finished" in again.stdout
     other = train(tmp_path, *SMALL, "--pretrain_epochs=2", "--epochs=3")
     assert other.returncode == 1
@@ -106,18 +105,15 @@ def test_a_run_leaves_what_it_promises(tmp_path):
 
 def kill_after(workdir, checkpoint, *flags, number=signal.SIGKILL):
     """Starts a run and sends it a signal once a checkpoint is there: its status and stderr."""
-    process = subprocess.Popen(
-        command(workdir, *flags), cwd=ROOT, text=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-    )  # fmt: skip
+    process = processes.Process(*command(workdir, *flags))
     deadline = time.monotonic() + 300
     while not (workdir / "checkpoints" / checkpoint).exists():
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.002)
     process.send_signal(number)
-    _, told = process.communicate()
+    done = process.wait()
     assert not (workdir / folder.RESULT).exists()
-    return process.returncode, told
+    return done.returncode, done.stderr
 
 
 def assert_same_weights(broken, unbroken):
@@ -388,12 +384,12 @@ def test_pretraining_of_another_run(tmp_path):
 
 @REAL
 def test_a_flagfile_on_real_data(tmp_path):
-    done = train(
+    done = train_anew(
         tmp_path, *SMALL, "--image_size=14", "--batch_size=32", "--pretrain_steps=2", "--steps=2",
         flagfile="mnist_r",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stderr == ""  # no notes of TFDS either
+    assert done.stderr == ""  # no notes of TensorFlow and TFDS either
     assert all(np.isfinite(row["loss"]) for row in rows(tmp_path))
 
 
@@ -531,11 +527,10 @@ def test_a_set_that_no_flagfile_names(tmp_path):
     from tests.test_data import Stripes, prepare
 
     prepare(Stripes, tmp_path / "data")
-    done = subprocess.run(
-        [sys.executable, ROOT / "train.py", *SMALL, "--task=stripes", "--pretrain_steps=2",
-         "--steps=2", "--batch_size=4", "--memory_gap=true", "--pictures=true",
-         "--saved_model=true", f"--data_dir={tmp_path / 'data'}", f"--workdir={tmp_path / 'run'}"],
-        cwd=ROOT, capture_output=True, text=True,
+    done = processes.run(
+        "train.py", *SMALL, "--task=stripes", "--pretrain_steps=2", "--steps=2", "--batch_size=4",
+        "--memory_gap=true", "--pictures=true", "--saved_model=true",
+        f"--data_dir={tmp_path / 'data'}", f"--workdir={tmp_path / 'run'}",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
 
@@ -609,7 +604,7 @@ def test_a_disk_that_fills_up_leaves_no_half_written_file(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
 
     alone = {**os.environ, "TF_XLA_FLAGS": ""}  # what XLA compiles is larger, if it is kept on disk
-    done = train(tmp_path, "--pretrain_steps=2", "--steps=2", preexec_fn=limit, env=alone)
+    done = train_anew(tmp_path, "--pretrain_steps=2", "--steps=2", preexec_fn=limit, env=alone)
     assert done.returncode == 1
     assert "train.py: error:" in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / folder.RESULT).exists() and not (tmp_path / folder.MODEL).exists()
