@@ -16,8 +16,8 @@ test: export XLA_FLAGS = --xla_backend_optimization_level=0 --xla_cpu_use_fusion
 test: .venv/dev
 	rm -rf .venv/xla
 	$(BIN)/python -m pytest -n 2 --dist worksteal tests/test_[a-c]*.py
-	$(BIN)/python -m pytest -n 2 --dist worksteal tests/test_[d-r]*.py
-	$(BIN)/python -m pytest -n 2 --dist worksteal tests/test_s*.py
+	$(BIN)/python -m pytest -n 2 --dist worksteal tests/test_[d-m]*.py
+	$(BIN)/python -m pytest -n 2 --dist worksteal tests/test_[n-s]*.py
 	$(BIN)/python -m pytest -n 2 --dist worksteal tests/test_[t-z]*.py
 
 lint: .venv/dev

@@ -4,6 +4,7 @@ Where a test asks what is imported, or what is said meanwhile, it starts Python 
 """
 
 import atexit
+import gc
 import multiprocessing
 import os
 import pathlib
@@ -79,6 +80,7 @@ def begin(arguments, folder, env):
     os.environ.clear()
     os.environ.update(env)
     rows.core_count = lambda: 1  # as in `conftest.one_block`
+    gc.disable()  # as in `conftest.pytest_collection_finish`
     first, *rest = arguments
     try:
         if first == "-m":
