@@ -8,7 +8,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 demo: .venv/run
 	$(BIN)/python train.py --flagfile=configs/digits_r.cfg --workdir=runs/digits_r
 
-# In four parts: TensorFlow keeps what it has compiled until a process ends. Processes share on disk
+# In five parts: TensorFlow keeps what it has compiled until a process ends. Processes share on disk
 # what XLA has compiled, and XLA takes its short ways: most of it runs a few times.
 test: export TF_XLA_FLAGS = --tf_xla_persistent_cache_directory=$(CURDIR)/.venv/xla
 test: export XLA_FLAGS = --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false \
@@ -17,7 +17,8 @@ test: .venv/dev
 	rm -rf .venv/xla
 	$(BIN)/python -m pytest -n 2 --dist worksteal tests/test_[a-c]*.py
 	$(BIN)/python -m pytest -n 2 --dist worksteal tests/test_[d-m]*.py
-	$(BIN)/python -m pytest -n 2 --dist worksteal tests/test_[n-s]*.py
+	$(BIN)/python -m pytest -n 2 --dist worksteal tests/test_[n-r]*.py
+	$(BIN)/python -m pytest -n 2 --dist worksteal tests/test_s*.py
 	$(BIN)/python -m pytest -n 2 --dist worksteal tests/test_[t-z]*.py
 
 lint: .venv/dev

@@ -207,7 +207,7 @@ def test_adding_problem():
     loss = ak.Reconstruction([L.LSTMCell(32)], 1, 8, 30, 16, 0.0)
     built = ak.AuxiliaryModel(keras.Model(inputs, outputs), [loss], auxiliary_weight=0.1)
     built.compile(keras.optimizers.Adam(0.01), "mse")
-    built.fit(x[:1800], y[:1800], batch_size=50, epochs=25, verbose=0)
+    built.fit(x[:1800], y[:1800], batch_size=50, epochs=14, verbose=0)
     error = np.mean((built.predict(x[1800:], verbose=0) - y[1800:]) ** 2)
     assert error < 0.02, error
 
@@ -224,7 +224,7 @@ def test_a_label_for_every_step():
         keras.Model(inputs, L.Dense(1, "sigmoid")(h)), [loss], auxiliary_weight=0.1
     )
     built.compile(keras.optimizers.Adam(0.02), "binary_crossentropy", metrics=["binary_accuracy"])
-    built.fit(x[:500], y[:500], batch_size=50, epochs=40, verbose=0)
+    built.fit(x[:500], y[:500], batch_size=50, epochs=24, verbose=0)
     assert built.evaluate(x[500:], y[500:], verbose=0, return_dict=True)["binary_accuracy"] > 0.95
 
 

@@ -42,7 +42,8 @@ def test_raw_mnist_gets_the_labels_that_evaluate_counted(name, tmp_path):
     if name.endswith("300"):
         options |= dict(supervised_truncation=60, learning_rate=0.01)
     else:
-        options |= dict(warmup_steps=20, units=64, embedding_units=64, learning_rate=0.001)
+        options |= dict(warmup_steps=20, units=64, embedding_units=64, learning_rate=0.001,
+                        transformer_layers=2)  # fmt: skip
     result, model = run(name, tmp_path, image_size=14, train_examples=1000, test_examples=200,
                         epochs=2, **options)  # fmt: skip
     served = exported(tmp_path)
