@@ -17,9 +17,10 @@ test: .venv/dev
 	rm -rf .venv/xla
 	$(BIN)/python -m pytest -n 2 --dist worksteal tests/test_[a-c]*.py
 	$(BIN)/python -m pytest -n 2 --dist worksteal tests/test_[d-m]*.py
-	$(BIN)/python -m pytest -n 2 --dist worksteal tests/test_[n-r]*.py
+	$(BIN)/python -m pytest -n 2 --dist worksteal \
+	  $(filter-out tests/test_training.py, $(wildcard tests/test_[n-r]*.py tests/test_[t-z]*.py))
 	$(BIN)/python -m pytest -n 2 --dist worksteal tests/test_s*.py
-	$(BIN)/python -m pytest -n 2 --dist worksteal tests/test_[t-z]*.py
+	$(BIN)/python -m pytest -n 2 --dist worksteal tests/test_training.py
 
 lint: .venv/dev
 	$(BIN)/ruff check .

@@ -10,6 +10,7 @@ import argparse
 import random
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -23,7 +24,7 @@ FLAGS = [*runs.SMALL, "--pretrain_steps=40", "--steps=40", "--checkpoint_steps=7
 def interrupt(workdir, after, number):
     """Starts a run and sends it a signal; whether it was still running, and its stderr."""
     process = subprocess.Popen(
-        runs.command(workdir, *FLAGS), cwd=runs.ROOT, text=True,
+        [sys.executable, *runs.command(workdir, *FLAGS)], cwd=runs.ROOT, text=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
     )  # fmt: skip
     time.sleep(after)
@@ -43,7 +44,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         unbroken = Path(folder) / "unbroken"
         began = time.monotonic()
-        assert runs.train(unbroken, *FLAGS).returncode == 0
+        assert runs.train_anew(unbroken, *FLAGS).returncode == 0
         seconds = time.monotonic() - began
         for number in range(given.runs):
             workdir, moments = Path(folder) / str(number), []
@@ -53,7 +54,7 @@ def main():
                 running, told = interrupt(workdir, float(moments[-1].split()[2]), kind)
                 killed += running
                 tracebacks += "Traceback" in told
-            done = runs.train(workdir, *FLAGS)
+            done = runs.train_anew(workdir, *FLAGS)
             tracebacks += "Traceback" in done.stderr
             try:
                 runs.assert_same_end(workdir, unbroken)
