@@ -428,7 +428,7 @@ def test_flagfiles_that_build_on_others(name, tmp_path):
 
 @REAL
 @pytest.mark.parametrize(
-    ("name", "size"), [*((name, 128) for name in test_config.DOGS), (test_config.DOGS[0], 40)]
+    ("name", "size"), [*((name, 128) for name in test_config.DOGS), ("dogs_r", 40)]
 )
 def test_flagfiles_of_stanford_dogs(name, size, tmp_path):
     run_flagfile(name, tmp_path, image_size=size)
