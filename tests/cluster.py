@@ -1,6 +1,5 @@
 """Runs of `train.py` by two workers on this machine, each a process that tests can signal."""
 
-import os
 import time
 
 from aux_keras.local_workers import free_ports, task
@@ -23,8 +22,7 @@ class Cluster:
         for index in {0, 1} - {missing}:
             own = [flag[index] if isinstance(flag, list) else flag for flag in flags]
             command = runs.command(workdir, *own, "--strategy=multi_worker")
-            environment = {**os.environ, "TF_CONFIG": task(cluster, index)}
-            self.workers.append(processes.Process(*command, env=environment))
+            self.workers.append(processes.Process(*command, TF_CONFIG=task(cluster, index)))
 
     def wait(self):
         """`(status, stdout, stderr)` of each worker at its end."""

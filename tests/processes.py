@@ -31,14 +31,14 @@ class Process:
     Args:
         *arguments: what follows `python` in the command.
         stdin: text.
-        env: environment, by default this process's.
+        **environment: variables besides those of this process.
     """
 
-    def __init__(self, *arguments, stdin="", env=os.environ):
+    def __init__(self, *arguments, stdin="", **environment):
         self.arguments, self.folder = arguments, tempfile.TemporaryDirectory()
         for name in STREAMS:
             pathlib.Path(self.folder.name, name).write_text(stdin if name == "stdin" else "")
-        given = (list(map(str, arguments)), self.folder.name, dict(env))
+        given = (list(map(str, arguments)), self.folder.name, {**os.environ, **environment})
         self.process = FORKS.Process(target=begin, args=given)
         self.process.start()
         self.pid, self.kill = self.process.pid, self.process.kill
@@ -70,7 +70,7 @@ def run(*arguments, **options):
     return Process(*arguments, **options).wait()
 
 
-def begin(arguments, folder, env):
+def begin(arguments, folder, environment):
     """What the fork does: the rest of `python`'s start, then the command."""
     for number, name in enumerate(STREAMS):
         with open(pathlib.Path(folder, name), "a" if number else "r") as file:
@@ -78,7 +78,7 @@ def begin(arguments, folder, env):
     sys.stdin = open(0)  # multiprocessing has closed it
     os.chdir(ROOT)
     os.environ.clear()
-    os.environ.update(env)
+    os.environ.update(environment)
     rows.core_count = lambda: 1  # as in `conftest.one_block`
     gc.disable()  # as in `conftest.pytest_collection_finish`
     first, *rest = arguments

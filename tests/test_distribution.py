@@ -1,7 +1,5 @@
 """Two replicas, and two workers, compute what one process does, with all that is random."""
 
-import os
-
 import pytest
 
 from aux_keras.local_workers import free_ports, task
@@ -98,10 +96,7 @@ print("equal")
 
 def run(environments, *kinds, steps):
     """Runs the script with so many steps an epoch, in a process for each environment."""
-    started = [
-        processes.Process("-c", SCRIPT, steps, *kinds, env={**os.environ, **environment})
-        for environment in environments
-    ]
+    started = [processes.Process("-c", SCRIPT, steps, *kinds, **more) for more in environments]
     try:
         told = [process.wait(timeout=900) for process in started]
     finally:
