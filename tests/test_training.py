@@ -398,7 +398,7 @@ def run_flagfile(name, workdir, **overrides):
     config = test_config.read(ROOT / "configs" / f"{name}.cfg")
     small = {"pretrain_steps": 2, "steps": 2, "train_examples": 8, "test_examples": 8,
              "batch_size": 4, "workdir": str(workdir), "memory_gap": False, "pictures": False,
-             "saved_model": False, "rmsprop_epsilon": 1e-20, "transformer_layers": 2}  # fmt: skip
+             "saved_model": False, "rmsprop_epsilon": 1e-20}  # fmt: skip
     small = test_config.read_by(config.method, **{**small, **overrides})
     # 1e-10 would be warned of: after two steps gradients are smaller than in a whole run.
     result = loop.run(dataclasses.replace(config, **small))
