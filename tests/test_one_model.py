@@ -110,6 +110,32 @@ def test_every_step_is_traced_once(wrap, monkeypatch):
     assert traced == [True, True, False]  # both phases, and evaluation
 
 
+@pytest.mark.parametrize("case", ["optimizer built", "compiled again", "loaded"])
+def test_what_is_partly_built_is_traced_once(case, monkeypatch, tmp_path):
+    """A checkpoint needs an optimizer's variables before the first step."""
+    traced, forward = [], ak.AuxiliaryModel.forward
+    built = ak.AuxiliaryClassifier(CLASSES, L.LSTM(6), 5, 8, 0.5, auxiliary=[LOSSES["r"]()])
+    compiled = "sparse_categorical_crossentropy", ["accuracy"]
+    built.compile(keras.optimizers.Adam(), compiled[0], metrics=compiled[1])
+    x, y = batch()
+    if case == "optimizer built":
+        built.build(x.shape)
+        built.optimizer.build(built.trainable_variables)
+    else:
+        built.fit(x, y, verbose=0)
+        built.save(tmp_path / "model.keras")
+    if case == "compiled again":
+        built.compile(built.optimizer, compiled[0], metrics=compiled[1])
+    if case == "loaded":
+        built = keras.models.load_model(tmp_path / "model.keras")
+    monkeypatch.setattr(
+        ak.AuxiliaryModel, "forward", lambda *a: traced.append(a[-1]) or forward(*a)
+    )
+    built.evaluate(x, y, verbose=0)
+    built.fit(x, y, verbose=0)
+    assert traced == [False, True]
+
+
 def test_an_evaluation_needs_no_optimizer_and_builds_none():
     """Layers may be thawed after it."""
     head = L.Dense(CLASSES, "softmax")

@@ -71,19 +71,26 @@ def check_network(network):
         )
 
 
-def build_training(model, x, y=None, sample_weight=None):
-    """Builds optimizer, losses and metrics before the first training step, by shapes alone.
+def build_steps(model, training, x, y=None, sample_weight=None):
+    """Builds optimizer, losses and metrics before the first step is traced, by shapes alone.
 
     Keras makes them while it traces that step. So it stays where shapes are not known, where a
-    subclass takes batches apart itself, and without tracing.
+    subclass takes batches apart itself, and without tracing; and in an evaluation before the first
+    training, as layers may be thawed between the two.
 
     Args:
         model: compiled `AuxiliaryModel`.
+        training: bool.
         x, y, sample_weight: as given to `fit`.
     """
-    own_step = not type(model).train_step.__module__.startswith("aux_keras.")
-    if model.optimizer.built or own_step or model.run_eagerly or not model.built:
-        return  # the first for all steps but one
+    parts = (model.optimizer, model._compile_loss, model._compile_metrics)
+    made = [part is None or part.built for part in parts]
+    if all(made) or not (training or made[0]):  # Keras would build the optimizer with the rest
+        return
+    step = type(model).train_step if training else type(model).test_step
+    own_step = not step.__module__.startswith("aux_keras.")
+    if own_step or model.run_eagerly or not model.built:
+        return
     batch = x.element_spec if isinstance(x, tf.data.Dataset) else (x, y, sample_weight)
     if not all(map(is_dense, tf.nest.flatten(batch))):
         return

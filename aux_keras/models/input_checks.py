@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from aux_keras.models.building import build_for, build_training
+from aux_keras.models.building import build_for, build_steps
 from aux_keras.models.loss_scale import with_loss_scale
 from aux_keras.models.replicas import share_batches, worker_count
 from aux_keras.padding import valid_lengths
@@ -87,8 +87,9 @@ def checked(method, model, arguments, options):
     values = [given[name] for name in names]
     given.update(zip(names, check_batch(dict(zip(names, values)), expected).values()))
     build_for(model, given.get("x"))
-    if method in ("fit", "train_on_batch") and model.compiled_with:
-        build_training(model, *map(given.get, ("x", "y", "sample_weight")))
+    training = method in ("fit", "train_on_batch")
+    if model.compiled_with and not method.startswith("predict"):
+        build_steps(model, training, *map(given.get, ("x", "y", "sample_weight")))
     validation = given.get("validation_data")
     if isinstance(validation, (tuple, list)):
         parts = dict(zip(("x", "y", "sample_weight"), validation))
@@ -255,10 +256,11 @@ def check_dataset(dataset, expected):
         )
     if expected.tokens_alone:
         check_shapes(tf.nest.map_structure(lambda leaf: tuple(leaf.shape), spec), expected)
-    return dataset.map(lambda *batch: checked_batch(batch, expected), tf.data.AUTOTUNE)
+    return dataset.map(functools.partial(checked_batch, expected), tf.data.AUTOTUNE)
 
 
-def checked_batch(batch, expected):
+@tf.autograph.experimental.do_not_convert  # takes longer than to trace it
+def checked_batch(expected, *batch):
     """A batch of a dataset, as it is; reading it fails unless all conditions hold."""
     checks = []
 
