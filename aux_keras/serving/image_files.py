@@ -1,5 +1,7 @@
 """Image files as pixels, inside the graph, as a viewer would show them."""
 
+import functools
+
 import tensorflow as tf
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
@@ -34,6 +36,18 @@ def decode(file, channels, max_pixels):
     Raises:
         tf.errors.InvalidArgumentError: when it runs, on more pixels, or what is no such image.
     """
+    return decoder(channels, max_pixels)(file)
+
+
+@functools.cache
+def decoder(channels, max_pixels):
+    """`decode` of such images, traced once however many functions call it."""
+    run = tf.function(functools.partial(_decode, channels, max_pixels), autograph=False)
+    with tf.init_scope():
+        return run.get_concrete_function(tf.TensorSpec((), tf.string, "file"))
+
+
+def _decode(channels, max_pixels, file):
     header = first_bytes(file)
     pixels = claimed_pixels(file, header)
     small = tf.debugging.Assert(

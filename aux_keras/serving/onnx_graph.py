@@ -28,7 +28,7 @@ def write(model, path):
         raise ValueError(f"`format='onnx'` needs a float32 model. Received: {model.compute_dtype}")
     endpoints = Endpoints(model, checks=False)
     function, specs = endpoints.functions()["serve"]
-    function = tf.function(function, input_signature=specs)
+    function = tf.function(function, input_signature=specs, autograph=False)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # what goes wrong is raised
     logger = logging.getLogger("tf2onnx")
