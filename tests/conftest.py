@@ -27,6 +27,11 @@ def pytest_collection_finish():
     gc.disable()
 
 
+def pytest_sessionfinish():
+    """Nor at the end, where pytest would have it look five times."""
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True, scope="session")
 def one_block():
     """Graphs of one block of rows: half the time to trace. Tests of blocks ask for more."""

@@ -94,6 +94,7 @@ class DocumentTask:
         )
 
 
+@tf.autograph.experimental.do_not_convert
 def as_inputs(tokens, label):
     """A padded batch as a model takes it; every document has at least one character."""
     lengths = tf.reduce_sum(tf.cast(tokens > 0, tf.int32), axis=1)
@@ -124,6 +125,7 @@ def load(
     bounds = datasets.split_bounds(sizes, train_examples, test_examples, validation_fraction)
     longest, splits, lengths = bucket_lengths[-1], {}, {}
 
+    @tf.autograph.experimental.do_not_convert
     def encode(title, content, label):
         return transforms.encode_text(transforms.join_text(title, content, use_titles)), label
 

@@ -94,6 +94,7 @@ class SequenceTask:
         examples = self.images.splits[split].map(self._tokens, tf.data.AUTOTUNE)
         return examples.batch(datasets.EVALUATION_BATCH).prefetch(tf.data.AUTOTUNE)
 
+    @tf.autograph.experimental.do_not_convert
     def _tokens(self, image, label):
         tokens = transforms.flatten(image)
         if self.order is not None:
@@ -134,6 +135,7 @@ def of_one_size(images, size):
     height, width, channels = images.shape
     shape = (size or height, size or width, channels)
 
+    @tf.autograph.experimental.do_not_convert
     def resize(image, label):
         image = image if size is None else transforms.resize(image, size, size)
         return tf.ensure_shape(image, shape), label

@@ -6,7 +6,6 @@ that name returns. What runs print goes to stderr. Several runs in a process sha
 start and what XLA has compiled for networks of equal shapes, more than half of a short run's time.
 """
 
-import gc
 import json
 import os
 import pathlib
@@ -82,7 +81,6 @@ def answer(request):
         return {"error": str(error)}
     finally:
         keras.backend.clear_session()
-        gc.collect()
 
 
 def main():

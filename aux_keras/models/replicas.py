@@ -52,9 +52,11 @@ def share_batches(strategy, data):
         replicas = context.num_replicas_in_sync // context.num_input_pipelines
         first = context.input_pipeline_id * replicas
 
+        @tf.autograph.experimental.do_not_convert
         def rows(*batch):
             size = tf.shape(tf.nest.flatten(batch)[0], tf.int64)[0]
 
+            @tf.autograph.experimental.do_not_convert
             def part(number):
                 start, end = (
                     size * n // context.num_replicas_in_sync for n in (number, number + 1)

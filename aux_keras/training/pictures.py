@@ -85,7 +85,11 @@ class ReconstructionLog(keras.callbacks.Callback):
 
 def confusion(model, task):
     """The confusion of the first test examples, as a figure."""
-    predict = tf.function(lambda x: tf.argmax(model(x, training=False), -1), reduce_retracing=True)
+
+    @tf.function(reduce_retracing=True, autograph=False)
+    def predict(x):
+        return tf.argmax(model(x, training=False), -1)
+
     labels, predicted, count = [], [], 0
     for x, y, *_ in task.evaluation("test"):
         labels.append(y.numpy())
