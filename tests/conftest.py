@@ -33,13 +33,26 @@ def pytest_sessionfinish():
 
 
 @pytest.fixture(autouse=True, scope="session")
-def one_block():
-    """Graphs of one block of rows: half the time to trace. Tests of blocks ask for more."""
+def short_ways():
+    with pytest.MonkeyPatch.context() as patch:
+        take_short_ways(patch.setattr)
+        yield
+
+
+def take_short_ways(setattr):
+    """Graphs of one block of rows: half the time to trace; tests of blocks ask for more.
+
+    And no tuning of data pipelines, whose thread the end of an iterator sometimes waits for, up to
+    as long as it lived: a tenth of the time.
+    """
+    import tensorflow as tf
+
     from aux_keras.scan import rows
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rows, "core_count", lambda: 1)
-        yield
+    options, iterate = tf.data.Options(), tf.data.Dataset.__iter__
+    options.autotune.enabled = False
+    setattr(tf.data.Dataset, "__iter__", lambda data: iterate(data.with_options(options)))
+    setattr(rows, "core_count", lambda: 1)
 
 
 @pytest.fixture(autouse=True)

@@ -16,8 +16,8 @@ import tempfile
 from aux_keras import quiet
 
 quiet.import_tensorflow()
-from aux_keras.scan import rows  # noqa: E402
 from aux_keras.training import loop  # noqa: E402, F401  (imports what every command does)
+from tests.conftest import take_short_ways  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FORKS = multiprocessing.get_context("forkserver")
@@ -79,7 +79,7 @@ def begin(arguments, folder, environment):
     os.chdir(ROOT)
     os.environ.clear()
     os.environ.update(environment)
-    rows.core_count = lambda: 1  # as in `conftest.one_block`
+    take_short_ways(setattr)
     gc.disable()  # as in `conftest.pytest_collection_finish`
     first, *rest = arguments
     try:

@@ -1,5 +1,7 @@
 """The phase before labels."""
 
+import contextlib
+
 import tensorflow as tf
 
 from aux_keras.models.gradient_floor import warn_if_damped
@@ -8,15 +10,28 @@ KEPT = ("jit_compile", "run_eagerly", "steps_per_execution", "auto_scale_loss") 
 
 
 def pretrain(model, compile, x, y, optimizer, fit_arguments):
-    """See `AuxiliaryModel.pretrain`; `compile` is its own method, which a subclass may override."""
-    if not model.compiled_with:  # Keras says `compiled` also of a loaded model that is not
-        raise ValueError("`compile` must be called before `pretrain`. Received: compiled=False")
-    if not model.auxiliary:
-        raise ValueError("`pretrain` needs an auxiliary loss. Received: auxiliary=[]")
+    """See `AuxiliaryModel.pretrain`."""
     if y is not None:
         raise ValueError(
             f"`y` must be left out: `pretrain` takes no labels. Received: y={type(y).__name__}"
         )
+    with phase(model, compile, optimizer):
+        return model.fit(without_labels(x), **fit_arguments)
+
+
+@contextlib.contextmanager
+def phase(model, compile, optimizer=None):
+    """Within it `fit` pretrains; its steps are compiled once, however often it is called.
+
+    Args:
+        model: compiled `AuxiliaryModel`.
+        compile: its own method, which a subclass may override.
+        optimizer: see `AuxiliaryModel.pretrain`.
+    """
+    if not model.compiled_with:  # Keras says `compiled` also of a loaded model that is not
+        raise ValueError("`compile` must be called before `pretrain`. Received: compiled=False")
+    if not model.auxiliary:
+        raise ValueError("`pretrain` needs an auxiliary loss. Received: auxiliary=[]")
     compiled, scope = model.compiled_with, model.distribute_strategy.scope
     options = {name: value for name, value in compiled().items() if name in KEPT}
     model.pretraining = True
@@ -26,9 +41,8 @@ def pretrain(model, compile, x, y, optimizer, fit_arguments):
             if optimizer is None:
                 optimizer = like(model.optimizer)
             compile(model, optimizer, **options)
-        history = model.fit(without_labels(x), **fit_arguments)
+        yield
         warn_if_damped(model.optimizer, model.layer.weights)
-        return history
     finally:
         model.pretraining = False
         with scope():

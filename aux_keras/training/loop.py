@@ -1,5 +1,6 @@
 """A run: pretrain, train, evaluate, save; at any moment it can be killed and resumed."""
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -14,7 +15,8 @@ import tensorflow as tf
 
 import aux_keras
 from aux_keras.data import tasks
-from aux_keras.models import factory, input_checks
+from aux_keras.models import factory, input_checks, pretraining
+from aux_keras.models.auxiliary_model import AuxiliaryModel
 from aux_keras.models.memory_profile import memory_profile
 from aux_keras.serving.export import export_model
 from aux_keras.training import callbacks, checkpoints, cluster, pictures, schedules
@@ -193,10 +195,10 @@ def run_phase(run, phase):
         phase.steps, config.checkpoint_minutes, config.flagfile(), run.rows, run.signals,
         run.workers, run.checkpoints(phase.name),
     )  # fmt: skip
-    pretraining = run.checkpoints("pretrain")
+    pretrained = run.checkpoints("pretrain")
     if phase.name == "train" and checkpoint.step == 0 and run.steps_done("pretrain"):
-        checkpoints.restore_model(model, pretraining)
-        run.rows[:] = checkpoints.read_record(pretraining)["metrics"]
+        checkpoints.restore_model(model, pretrained)
+        run.rows[:] = checkpoints.read_record(pretrained)["metrics"]
     with run.workers.strategy.scope():
         compile_model(model, config, phase)
         checkpoint.restore(model)  # here, as there may be no step left to train
@@ -212,20 +214,31 @@ def run_phase(run, phase):
     if config.pictures and validation is not None:
         watchers.append(pictures.ReconstructionLog(tensorboard, model, task))
     arguments = {"validation_data": validation, "callbacks": watchers, "shuffle": False}
-    if checkpoint.step < phase.steps and run.workers.chief:
-        what = {"pretrain": "Pretraining, without labels", "train": "Training"}[phase.name]
-        print(f"{what}: steps {checkpoint.step + 1} to {phase.steps}")
-    while checkpoint.step < phase.steps:
-        dataset = task.training(config.batch_size, checkpoint.step)
-        steps = span(checkpoint.step, phase)
-        with run.signals.deferred():
-            if phase.name == "pretrain":
-                model.pretrain(dataset, optimizer=model.optimizer, **steps, **arguments)
-            else:
-                model.fit(dataset, **steps, **arguments)
+    if checkpoint.step < phase.steps:
+        run_steps(run, phase, checkpoint, arguments)
     run.workers.total([0])  # until the chief's last checkpoint is there
     if phase.name == "pretrain" and config.memory_gap:
         tell_memory(model, task)
+
+
+def run_steps(run, phase, checkpoint, arguments):
+    """Makes the steps that are left of a phase.
+
+    Args:
+        checkpoint: `StepCheckpoint` of the phase.
+        arguments: of `fit`, but for the data and their number.
+    """
+    model, compiled, what = run.model, contextlib.nullcontext(), "Training"
+    if phase.name == "pretrain":
+        compiled = pretraining.phase(model, AuxiliaryModel.compile, model.optimizer)
+        what = "Pretraining, without labels"
+    if run.workers.chief:
+        print(f"{what}: steps {checkpoint.step + 1} to {phase.steps}")
+    with compiled:
+        while checkpoint.step < phase.steps:
+            dataset = run.task.training(run.config.batch_size, checkpoint.step)
+            with run.signals.deferred():
+                model.fit(dataset, **span(checkpoint.step, phase), **arguments)
 
 
 def tell_memory(model, task):
