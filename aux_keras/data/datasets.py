@@ -6,6 +6,9 @@ import numpy as np
 import tensorflow as tf
 
 EVALUATION_BATCH = 256
+# On few cores the end of an iterator may wait for the thread that tunes it, for seconds.
+UNTUNED = tf.data.Options()
+UNTUNED.autotune.enabled = False
 OWN_TASKS = {"pmnist": "mnist"}  # tasks of ours over a data set of another name
 
 

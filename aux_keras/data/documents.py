@@ -72,7 +72,8 @@ class DocumentTask:
         """
         examples = self.splits["train"].shuffle(self.sizes["train"], seed=self.seed)
         batches = self._in_buckets(examples, batch_size).repeat().skip(first_step)
-        return batches.map(as_inputs, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+        batches = batches.map(as_inputs, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+        return batches.with_options(datasets.UNTUNED)
 
     def evaluation(self, split):
         """One pass over a split, no document left out."""
@@ -81,7 +82,8 @@ class DocumentTask:
             datasets.EVALUATION_BATCH, split
         )  # TensorFlow's own count is too large
         batches = batches.apply(tf.data.experimental.assert_cardinality(count))
-        return batches.map(as_inputs, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+        batches = batches.map(as_inputs, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+        return batches.with_options(datasets.UNTUNED)
 
     def _in_buckets(self, examples, batch_size):
         # TensorFlow's boundaries are the first lengths that belong to the next bucket, and

@@ -87,12 +87,14 @@ class SequenceTask:
         examples = self.images.splits["train"].shuffle(size, seed=self.seed).repeat()
         # Skipped while they are still bytes: cheap, even after many epochs.
         examples = examples.skip(first_step * batch_size).map(self._tokens, tf.data.AUTOTUNE)
-        return examples.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+        batches = examples.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+        return batches.with_options(datasets.UNTUNED)
 
     def evaluation(self, split):
         """One pass over a split, in its order, the last batch as small as it is."""
         examples = self.images.splits[split].map(self._tokens, tf.data.AUTOTUNE)
-        return examples.batch(datasets.EVALUATION_BATCH).prefetch(tf.data.AUTOTUNE)
+        batches = examples.batch(datasets.EVALUATION_BATCH).prefetch(tf.data.AUTOTUNE)
+        return batches.with_options(datasets.UNTUNED)
 
     @tf.autograph.experimental.do_not_convert
     def _tokens(self, image, label):
