@@ -6,6 +6,7 @@ TensorFlow is imported late: the process that hands out the tests need not wait 
 import gc
 import os
 import pathlib
+import random
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -34,6 +35,9 @@ def pytest_sessionfinish():
 
 @pytest.fixture(autouse=True, scope="session")
 def short_ways():
+    import keras
+
+    keras.utils.set_random_seed(7)
     with pytest.MonkeyPatch.context() as patch:
         take_short_ways(patch.setattr)
         yield
@@ -57,9 +61,18 @@ def take_short_ways(setattr):
 
 @pytest.fixture(autouse=True)
 def seeded():
-    import keras
+    set_seed(7)
 
-    keras.utils.set_random_seed(7)
+
+def set_seed(number):
+    """As `keras.utils.set_random_seed`, which makes TensorFlow forget what it has compiled.
+
+    Keras draws its seeds from Python's numbers; TensorFlow's own seed is that of the session.
+    """
+    import numpy as np
+
+    random.seed(number)
+    np.random.seed(number)
 
 
 def rmsprop():

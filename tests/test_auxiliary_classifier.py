@@ -8,7 +8,7 @@ import tensorflow as tf
 import aux_keras as ak
 from aux_keras import config as configuration
 from aux_keras.models import factory
-from tests.conftest import rmsprop
+from tests.conftest import rmsprop, set_seed
 
 TIME, CLASSES = 12, 3
 L = keras.layers
@@ -95,7 +95,7 @@ def test_arrays_and_datasets_train_alike():
     x, y = arrays(20)
     results = []
     for data in ((x, y), (tf.data.Dataset.from_tensor_slices((x, y)).batch(10),)):
-        keras.utils.set_random_seed(1)
+        set_seed(1)
         built = model("r", eagerly=True)
         built.fit(*data, batch_size=None if len(data) == 1 else 10, shuffle=False, verbose=0)
         results.append(values(built))
@@ -139,7 +139,7 @@ def test_sample_weight_and_class_weight_weigh_the_supervised_loss_only():
         "class": dict(class_weight=weights),
         "sample": dict(sample_weight=np.array([weights[label] for label in y])),
     }.items():
-        keras.utils.set_random_seed(1)
+        set_seed(1)
         built = model("r", eagerly=True)
         built.fit(x, y, shuffle=False, verbose=0, **options)
         trained[name] = values(built)
@@ -183,7 +183,7 @@ def test_pretraining_a_dataset_with_labels_ignores_them():
     x, y = arrays(20)
     results = []
     for data in (tf.data.Dataset.from_tensor_slices((x, y)), tf.data.Dataset.from_tensor_slices(x)):
-        keras.utils.set_random_seed(1)
+        set_seed(1)
         built = model("r", eagerly=True)
         built.pretrain(data.batch(10), verbose=0, shuffle=False)
         results.append(values(built))
@@ -208,7 +208,7 @@ def test_a_loss_of_logits_is_refused():
 
 def test_same_seed_same_run_and_other_seed_other_run():
     def train(seed):
-        keras.utils.set_random_seed(1)
+        set_seed(1)
         built = model("rp", seed=seed)
         built.fit(*arrays(20), batch_size=10, epochs=2, shuffle=False, verbose=0)
         return values(built)
@@ -238,7 +238,7 @@ def test_saved_and_loaded_in_the_middle_goes_on_as_unbroken(tmp_path):
 def test_compiled_and_eager_steps_equal_the_traced_one(options):
     results = []
     for extra in ({}, options):
-        keras.utils.set_random_seed(1)
+        set_seed(1)
         built = model("rp", compiled=False)
         built.compile("sgd", "sparse_categorical_crossentropy", **extra)
         built.fit(*arrays(), batch_size=10, shuffle=False, verbose=0)

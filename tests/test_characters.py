@@ -9,7 +9,7 @@ import aux_keras as ak
 from aux_keras.config import ExperimentConfig
 from aux_keras.losses import scheduled_sampling
 from aux_keras.models import factory
-from tests.conftest import rmsprop
+from tests.conftest import rmsprop, set_seed
 from tests.test_config import read_by
 
 VOCABULARY, SEGMENT = 9, 4
@@ -29,7 +29,7 @@ def build(tasks="rp", drop_rate=0.5, seed=1, eagerly=False):
         "l": lambda: ak.LanguageModel(**common),
         "s": lambda: ak.SequenceAutoencoder(**common),
     }
-    keras.utils.set_random_seed(seed)
+    set_seed(seed)
     model = ak.AuxiliaryClassifier(
         3, keras.layers.LSTM(5), 3, classifier_units=6, drop_rate=drop_rate,
         embedding=ak.TokenEmbedding(4, vocabulary_size=VOCABULARY),
@@ -225,7 +225,7 @@ def test_whole_numbers_are_real_tokens_too(tasks):
     pixels = np.random.default_rng(0).integers(0, 3, (6, 9, 2))
     results = []
     for dtype in ("uint8", "float32"):
-        keras.utils.set_random_seed(1)
+        set_seed(1)
         model = factory.build(config, 9, 2, classes=3)
         model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
         data = tf.data.Dataset.from_tensors((pixels.astype(dtype), np.arange(6) % 3))

@@ -14,11 +14,6 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 3)).astype("uint8")
 SMOOTH = Image.fromarray(PIXELS[:4, :6]).resize((48, 32), Image.Resampling.BICUBIC)
 
 
-@pytest.fixture(autouse=True)
-def seeded():
-    """Nothing is drawn here; a seed would have TensorFlow forget the compiled decoder."""
-
-
 @pytest.fixture(scope="module", params=[1, 3])
 def decode(request):
     """A decoder of images up to 10,000 pixels, and its channels."""

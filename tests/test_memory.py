@@ -15,6 +15,7 @@ from aux_keras.models.gradient_floor import gradient_floor, gradient_size
 from aux_keras.models.memory_gap import MemoryGap, gaps_of
 from aux_keras.models.reconstruct import Reconstructor
 from tests import reference
+from tests.conftest import set_seed
 from tests.test_reference import LENGTHS, SEGMENT, TIME, batch, build, characters
 
 
@@ -168,7 +169,7 @@ def remembering(segment_length=4, **options):
 @pytest.fixture(scope="module")
 def trained():
     """Random bits, and a model that has learnt to reconstruct the last four of them."""
-    keras.utils.set_random_seed(7)  # the fixture of every test comes after those of a module
+    set_seed(7)  # the fixture of every test comes after those of a module
     rng = np.random.default_rng(0)
     x = rng.integers(0, 2, (512, 12, 1)).astype("float32")
     model = remembering()

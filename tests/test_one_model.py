@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import aux_keras as ak
+from tests.conftest import set_seed
 
 L = keras.layers
 TIME, CLASSES = 12, 3
@@ -292,7 +293,7 @@ def test_losses_without_cells_have_those_of_the_main_rnn(layer, tmp_path):
 
 def scaled(target, first, **options):
     layers = [keras.Input((TIME, 2)), *first, L.LSTM(6), L.Dense(CLASSES, "softmax")]
-    keras.utils.set_random_seed(3)
+    set_seed(3)
     model = ak.AuxiliaryModel(keras.Sequential(layers), [LOSSES["r"]()], target=target, **options)
     model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
     return model

@@ -12,10 +12,11 @@ import aux_keras as ak
 from aux_keras.pictures import report
 from aux_keras.pictures.reconstructions import Reconstructions
 from aux_keras.training import pictures
+from tests.conftest import set_seed
 
 
 def build(vocabulary_size=None, preprocessing=None, reverse=True):
-    keras.utils.set_random_seed(0)
+    set_seed(0)
     loss = ak.Reconstruction(segment_length=4, truncation=3, hidden_units=4, reverse=reverse)
     return ak.AuxiliaryClassifier(
         2, keras.layers.LSTM(4), 3, 4, 0.0, ak.TokenEmbedding(3, vocabulary_size), [loss],

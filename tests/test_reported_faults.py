@@ -11,6 +11,7 @@ from aux_keras.losses.reconstruction import Reconstruction
 from aux_keras.models import building
 from aux_keras.scan import rows
 from aux_keras.serving import predict
+from tests.conftest import set_seed
 
 L = keras.layers
 X = np.random.default_rng(0).random((8, 9, 2), "float32")
@@ -91,7 +92,7 @@ def test_activity_regularizers_count():
     penalty = keras.regularizers.L2(10.0)
     losses, outputs = [], None
     for regularizer in (None, penalty):
-        keras.utils.set_random_seed(0)
+        set_seed(0)
         model = classifier(rnn=L.LSTM(4, activity_regularizer=regularizer))
         model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
         model.build((None, 9, 2))
@@ -181,7 +182,7 @@ def test_boolean_tokens_are_numbers():
     """As for Keras: the same losses as with zeros and ones."""
     histories = []
     for x in (X > 0.5, (X > 0.5).astype("float32")):
-        keras.utils.set_random_seed(0)
+        set_seed(0)
         histories.append(fit(classifier(auxiliary=[reconstruction()]), x))
     assert histories[0] == histories[1]
 
@@ -290,7 +291,7 @@ def test_masks_of_dropout_do_not_depend_on_the_number_of_cores(monkeypatch):
     found = []
     for cores in (1, 2):
         monkeypatch.setattr(rows, "core_count", lambda n=cores: n)
-        keras.utils.set_random_seed(0)
+        set_seed(0)
         losses = [ak.LanguageModel(None, None, 0.0), reconstruction()]
         model = classifier(rnn=L.LSTM(4, dropout=0.5), auxiliary=losses, seed=1)
         model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
@@ -665,7 +666,7 @@ def test_a_last_axis_of_one_comes_and_goes_as_in_keras(kind):
     other = x[..., 0] if kind == "numbers" else x[..., None].astype("float32")
     losses = []
     for given in (x, other):
-        keras.utils.set_random_seed(2)
+        set_seed(2)
         model = ak.AuxiliaryModel(
             network, [reconstruction()], tokens="tokens",
             embedding="table" if kind == "characters" else None,

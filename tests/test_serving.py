@@ -16,6 +16,7 @@ from aux_keras.data import transforms
 from aux_keras.serving import onnx_graph, predict, raw_inputs, saved_classifier
 from aux_keras.serving.export import export_model
 from tests import processes
+from tests.conftest import set_seed
 
 L = keras.layers
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -342,7 +343,7 @@ REFUSED = {
 
 @pytest.fixture(scope="module")
 def signatures(tmp_path_factory):
-    keras.utils.set_random_seed(7)
+    set_seed(7)
     loaded = exported(classifier(preprocessing=IMAGES), tmp_path_factory.mktemp("served"))
     return loaded, loaded.signatures
 

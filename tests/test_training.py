@@ -24,6 +24,7 @@ from aux_keras.serving.export import export_run
 from aux_keras.training import callbacks, checkpoints, loop, schedules, signals
 from aux_keras.training import workdir as folder
 from tests import processes, test_config, test_stanford_dogs
+from tests.conftest import set_seed
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SMALL = ["--units=8", "--embedding_units=8", "--classifier_units=8", "--decoder_units=8",
@@ -699,7 +700,7 @@ def test_checkpoints_hold_every_weight_and_slot(tmp_path):
                               classifier_units=4, segment_length=5)  # fmt: skip
     models = []
     for seed in (0, 1):
-        keras.utils.set_random_seed(seed)
+        set_seed(seed)
         models.append(factory.build(config, time=9, features=1, classes=3))
     x, y = np.random.rand(4, 9, 1).astype("f"), np.array([0, 1, 2, 0])
     for built in models:

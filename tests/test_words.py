@@ -9,7 +9,7 @@ import aux_keras as ak
 from aux_keras.losses import sampled_softmax, scheduled_sampling
 from aux_keras.losses.objective import token_loss
 from aux_keras.scan import recurrence
-from tests.conftest import rmsprop
+from tests.conftest import rmsprop, set_seed
 
 L = keras.layers
 WORDS, TIME = 600, 12
@@ -24,7 +24,7 @@ LOSSES = {
 
 def build(names="rpls", rnn=L.LSTM, num_sampled=None):
     cell = {L.LSTM: L.LSTMCell, L.GRU: L.GRUCell}[rnn]
-    keras.utils.set_random_seed(1)
+    set_seed(1)
     model = ak.AuxiliaryClassifier(
         3, rnn(5), 3, classifier_units=6, drop_rate=0.0,
         embedding=ak.TokenEmbedding(4, vocabulary_size=WORDS), sampling_decay_steps=10,
