@@ -92,7 +92,9 @@ def build_steps(model, training, x, y=None, sample_weight=None):
     if own_step or model.run_eagerly or not model.built:
         return
     batch = x.element_spec if isinstance(x, tf.data.Dataset) else (x, y, sample_weight)
-    if not all(map(is_dense, tf.nest.flatten(batch))):
+    _, labels, _ = keras.utils.unpack_x_y_sample_weight(batch)
+    missing = labels is None and not model.pretraining  # which the step will say
+    if missing or not all(map(is_dense, tf.nest.flatten(batch))):
         return
     batch = tf.nest.map_structure(
         lambda leaf: leaf if leaf is None else tf.TensorSpec((None, *leaf.shape[1:]), leaf.dtype),
