@@ -35,9 +35,6 @@ def pytest_sessionfinish():
 
 @pytest.fixture(autouse=True, scope="session")
 def short_ways():
-    import keras
-
-    keras.utils.set_random_seed(7)
     with pytest.MonkeyPatch.context() as patch:
         take_short_ways(patch.setattr)
         yield
@@ -59,15 +56,23 @@ def take_short_ways(setattr):
     setattr(rows, "core_count", lambda: 1)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def forgetful():
+    """TensorFlow's seed, with which it forgets what it has compiled for other modules."""
+    import keras
+
+    keras.utils.set_random_seed(7)
+
+
 @pytest.fixture(autouse=True)
 def seeded():
     set_seed(7)
 
 
 def set_seed(number):
-    """As `keras.utils.set_random_seed`, which makes TensorFlow forget what it has compiled.
+    """As `keras.utils.set_random_seed`, but TensorFlow forgets nothing that it has compiled.
 
-    Keras draws its seeds from Python's numbers; TensorFlow's own seed is that of the session.
+    Keras draws its seeds from Python's numbers; TensorFlow's own seed is that of the module.
     """
     import numpy as np
 
