@@ -17,11 +17,10 @@ else:
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 from keras.layers import LSTM, LSTMCell
 import aux_keras as ak
+from aux_keras.data.datasets import UNTUNED
 
 tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})  # a sixth of it
 size = 8 * (int(sys.argv[1]) - 1) + 1  # the last batch has one row, for two replicas
-autotune_off = tf.data.Options()  # whose thread an iterator's end may wait for, on few cores
-autotune_off.autotune.enabled = False
 
 def model(kind):
     keras.utils.set_random_seed(1)
@@ -64,7 +63,7 @@ def batches(kind):
         x = {"tokens": rng.integers(0, 7, (size, 9)), "lengths": lengths}
     else:
         x = {"tokens": x, "lengths": lengths}
-    whole = tf.data.Dataset.from_tensor_slices((x, y)).with_options(autotune_off)
+    whole = tf.data.Dataset.from_tensor_slices((x, y)).with_options(UNTUNED)
     return lambda: whole.shuffle(size, seed=3).batch(8)  # in the same order each time
 
 def compare(kind, close=(1e-5, 1e-6), closer=(1e-4, 1e-6)):
