@@ -7,9 +7,11 @@ import signal
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from aux_keras.models import input_checks
 from aux_keras.models.auxiliary_classifier import AuxiliaryClassifier
+from aux_keras.training import cluster
 from aux_keras.training.addresses import addresses
 from aux_keras.training.checkpoints import steps_done
 from tests import test_training as runs
@@ -70,6 +72,24 @@ def test_workers_with_other_flags_are_refused(tmp_path):
     chief, other = errors(tmp_path, *FLAGS, ["--seed=0", "--seed=1"])
     assert "Workers must have the flags and versions of the chief" in chief
     assert "Received: on worker 1 --seed=1" in other and "on the chief --seed=0" in other
+
+
+def test_a_worker_that_ends_at_once_takes_nothing_along():
+    """The sums are known on all workers before one can end; the next ones fail."""
+    asked = []
+
+    def total(values):
+        asked.append(list(values.numpy()))
+        if len(asked) > 1:
+            raise tf.errors.UnavailableError(None, None, "the other one has ended")
+        return values * 2
+
+    workers = cluster.Workers(tf.distribute.get_strategy(), count=2)
+    workers._total = total
+    assert workers.anywhere(True, False) == [True, False]
+    assert asked == [[1, 0], [0]]
+    with pytest.raises(tf.errors.UnavailableError):
+        workers.total([0])
 
 
 def test_workers_that_do_not_share_their_workdir_are_refused(tmp_path):
