@@ -96,11 +96,12 @@ def shape_built_for(layer):
 
 
 def unbuilt(config):
-    """A config, and those inside it, of new cells: without dropout, not built for any shape."""
+    """A config, and those inside it, of new cells: no dropout or penalty, built for no shape."""
     if isinstance(config, dict):
-        dropouts = ("dropout", "recurrent_dropout")
+        without = dict.fromkeys(("dropout", "recurrent_dropout"), 0.0)
+        without |= {name: None for name in config if name.endswith("_regularizer")}
         return {
-            name: 0.0 if name in dropouts else unbuilt(value)
+            name: without[name] if name in without else unbuilt(value)
             for name, value in config.items() if name != "build_config"
         }  # fmt: skip
     if isinstance(config, (list, tuple)):

@@ -130,7 +130,7 @@ def test_it_computes_what_the_classifier_computes():
     for model, given in ((ours, inside), (built, tokens)):
         model.compile("sgd", "sparse_categorical_crossentropy")
         with tf.GradientTape() as tape:
-            y_pred, auxiliary = model.forward(given, tf.constant([1, 2]), True)
+            y_pred, auxiliary, _ = model.forward(given, tf.constant([1, 2]), True)
             loss, named = model.losses_of(given, tf.constant(y), y_pred, None, auxiliary)
         rnn = model.encoder.rnn if model is ours else theirs.layers[2]
         table = model.embedding.kernel if model is ours else theirs.layers[1].embeddings
@@ -247,9 +247,9 @@ def test_what_is_masked_is_left_out_wherever_it_is():
     for where in ("pre", "post"):
         x = keras.utils.pad_sequences(texts, TIME, padding=where)
         built.pretraining = True
-        _, auxiliary = built.forward(tf.constant(x), tf.constant([1, 2]), False)
+        _, auxiliary, _ = built.forward(tf.constant(x), tf.constant([1, 2]), False)
         found.append(auxiliary)
-    for (loss, lengths, _), (other, other_lengths, _) in zip(*found):
+    for (loss, lengths), (other, other_lengths) in zip(*found):
         np.testing.assert_array_equal(lengths, other_lengths)
         np.testing.assert_allclose(loss, other, rtol=1e-6)
         assert np.all(loss.numpy()[lengths.numpy() > 0] > 0)
@@ -259,8 +259,8 @@ def test_a_sequence_that_is_all_masked_counts_nothing():
     built = ak.AuxiliaryModel(of_characters(), tasks())
     built.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
     x = np.array([[1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0], [0] * TIME])
-    _, auxiliary = built.forward(tf.constant(x), tf.constant([1, 2]), False)
-    for losses, lengths, _ in auxiliary:
+    _, auxiliary, _ = built.forward(tf.constant(x), tf.constant([1, 2]), False)
+    for losses, lengths in auxiliary:
         assert lengths.numpy()[1].tolist() == [0, 0] and losses.numpy()[1].tolist() == [0, 0]
         assert np.all(losses.numpy()[0] > 0)
     assert np.isfinite(built.train_on_batch(x, np.array([0, 1]), return_dict=True)["loss"])

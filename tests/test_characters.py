@@ -117,7 +117,7 @@ def test_what_stands_in_the_padding_never_matters(tasks):
         x, y = documents(padding=padding)
         x, y = tf.nest.map_structure(tf.constant, (x, y))
         with tf.GradientTape() as tape:
-            y_pred, auxiliary = model.forward(x, model.key(0, 1), training=True)
+            y_pred, auxiliary, _ = model.forward(x, model.key(0, 1), training=True)
             loss, named = model.losses_of(x, y, y_pred, None, auxiliary)
         gradients = tape.gradient(loss, model.trainable_weights)
         results.append([y_pred, *named.values(), *map(tf.convert_to_tensor, gradients)])

@@ -37,7 +37,9 @@ def model(kind):
         built = ak.AuxiliaryClassifier(3, LSTM(4), 2, 5, 0.5, embedding=ak.TokenEmbedding(
             4, vocabulary_size=7), **options)
     else:
-        layers = [keras.Input((9, 1)), keras.layers.Masking(), ak.TruncatedRNN(LSTM(4), 2),
+        rnn = LSTM(4, activity_regularizer="l2")
+        layers = [keras.Input((9, 1)), keras.layers.Masking(),
+                  keras.layers.Dense(2, activity_regularizer="l2"), ak.TruncatedRNN(rnn, 2),
                   ak.layers.DropConnectDense(3, 0.5), keras.layers.Softmax()]
         built = ak.AuxiliaryModel(keras.Sequential(layers), **options)
     sgd = keras.optimizers.SGD(0.05, momentum=0.9, global_clipnorm=0.3)

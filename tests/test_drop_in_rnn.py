@@ -59,13 +59,17 @@ def cases(*axes):
 
 
 @pytest.mark.parametrize(
-    ("kind", "mask", "return_sequences", "return_state", "given_states", "training"),
-    cases((True, True, False), (True, False, False, True, False), (True, False, True)),
-)
+    ("kind", "mask", "return_sequences", "return_state", "given_states", "training", "zeros"),
+    cases(
+        (True, True, False), (True, False, False, True, False), (True, False, True),
+        (False, False, True, True),
+    ),
+)  # fmt: skip
 def test_without_truncation_it_is_the_keras_layer(
-    kind, mask, return_sequences, return_state, given_states, training
+    kind, mask, return_sequences, return_state, given_states, training, zeros
 ):
     plain = CELLS[kind](return_sequences=return_sequences, return_state=return_state)
+    plain.zero_output_for_mask = zeros
     x, mask = sequences(), MASKS[mask]
     plain.build(x.shape)
     layer = ak.TruncatedRNN(plain, truncation=None)

@@ -67,7 +67,7 @@ def fast(model, x, y, traced):
     def run():
         key = model.key(0, model.training_step)
         with tf.GradientTape() as tape:
-            y_pred, auxiliary = model.forward(x, key, training=True)
+            y_pred, auxiliary, _ = model.forward(x, key, training=True)
             loss, named = model.losses_of(x, y, y_pred, None, auxiliary)
         return named, tape.gradient(loss, model.trainable_weights)
 
@@ -211,7 +211,7 @@ def test_whole_step_under_xla(make):
     @tf.function(jit_compile=True, autograph=False)
     def run(x, y):
         with tf.GradientTape() as tape:
-            y_pred, auxiliary = model.forward(x, key, training=True)
+            y_pred, auxiliary, _ = model.forward(x, key, training=True)
             loss, _ = model.losses_of(x, y, y_pred, None, auxiliary)
         return loss, tape.gradient(loss, model.trainable_weights)
 

@@ -101,6 +101,24 @@ def test_activity_regularizers_count():
     np.testing.assert_allclose(losses[1] - losses[0], penalty(outputs) / len(X), rtol=1e-4)
 
 
+@pytest.mark.parametrize("weight", [1.0, 0.0])
+@pytest.mark.parametrize("given", [True, False])
+def test_a_decoder_is_regularized_where_its_own_cells_say_so(given, weight):
+    """Not by the main cell's regularizers, and not while its loss is left out."""
+    own = L.LSTMCell(4, kernel_regularizer="l2")
+    loss = Reconstruction([own] if given else None, num_anchors=1, segment_length=3)
+    model = wrapped(L.LSTM(4, kernel_regularizer="l2"), losses=[loss], auxiliary_weight=weight)
+    for each in (model.model, model):
+        each.compile("sgd", "sparse_categorical_crossentropy")
+    (cell, *_), alone = loss.decoder.cells, model.model.evaluate(X, Y, verbose=0)
+    before, counts = cell.kernel.numpy(), given and weight > 0
+    found = model.evaluate(X, Y, verbose=0, return_dict=True)["supervised_loss"]
+    penalty = counts * 0.01 * np.sum(before**2)
+    np.testing.assert_allclose(found, alone + penalty, rtol=1e-5)
+    fit(model)
+    assert np.any(cell.kernel.numpy() != before) == (weight > 0)
+
+
 @pytest.mark.parametrize("truncated", [True, False])
 def test_pretraining_leaves_moving_averages_behind_the_layer_alone(truncated):
     layer = ak.TruncatedRNN(L.LSTM(4), 3) if truncated else L.LSTM(4)

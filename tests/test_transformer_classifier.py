@@ -125,7 +125,7 @@ def test_padding_never_matters(options, training):
     for time in (TIME, TIME + 6):
         x, y = batch(time)
         with tf.GradientTape() as tape:
-            probabilities, _ = model.forward(x, model.key(0, 0), training)
+            probabilities, _, _ = model.forward(x, model.key(0, 0), training)
             loss, _ = model.losses_of(x, y, probabilities, None, [])
         results.append([probabilities, loss, *tape.gradient(loss, model.trainable_weights)])
     for one, other in zip(*results):

@@ -306,7 +306,10 @@ class TruncatedRNN(keras.layers.Layer):
         if self.return_sequences:
             output = expand_steps(outputs, given.mask, self.zero_output_for_mask)
         else:  # as Keras: without a valid step there is no output, but there is a state
-            output = tf.where(given.lengths[:, None] > 0, outputs, tf.zeros_like(outputs))
+            shown = given.lengths > 0
+            if self.zero_output_for_mask and given.mask is not None:
+                shown = tf.cast(given.mask[:, -1], tf.bool)
+            output = tf.where(shown[:, None], outputs, tf.zeros_like(outputs))
         if self.return_state:
             return output, *keras.tree.pack_sequence_as(self.rnn.state_size, list(states))
         return output

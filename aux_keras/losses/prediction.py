@@ -26,7 +26,8 @@ class Prediction(SegmentLoss):
 
     Args:
         cells: list of Keras RNN cells, bottom first; by default of the main RNN's kind and
-            width, one as in the paper's figure, or two in the decoder form.
+            width, one as in the paper's figure, or two in the decoder form; without its dropout and
+            regularizers.
         num_anchors: int, n, segments per sequence.
         segment_length: int, l, predicted tokens per segment.
         truncation: int steps of back-propagation in the main RNN; None for all, 0 for none.

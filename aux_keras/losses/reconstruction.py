@@ -22,7 +22,7 @@ class Reconstruction(SegmentLoss):
 
     Args:
         cells: list of Keras RNN cells of the decoder, bottom first; by default two of the main
-            RNN's kind and width, as in the paper.
+            RNN's kind and width, as in the paper, without its dropout and regularizers.
         num_anchors: int, n, segments per sequence.
         segment_length: int, l, predicted tokens per segment.
         truncation: int steps of back-propagation in the main RNN; None for all, 0 for none.

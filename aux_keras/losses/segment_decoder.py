@@ -127,7 +127,7 @@ class SegmentDecoder(keras.layers.Layer):
         self.projections: list[keras.layers.Dense] = []
 
     def copy_cells(self, cell, layers):
-        """Makes new cells like another one, without its dropout, unless there are cells."""
+        """Makes cells like another one, without dropout and regularizers, if there are none."""
         if self.cells is None:
             config = {k: v for k, v in cell.get_config().items() if k not in ("name", "seed")}
             try:

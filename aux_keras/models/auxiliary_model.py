@@ -12,7 +12,7 @@ from aux_keras.arguments import check_choice, check_integer, revive
 from aux_keras.losses.objective import normalized_auxiliary_loss
 from aux_keras.models import building, input_checks, logs, loss_runs, observation
 from aux_keras.models.joint_weight import JointWeight
-from aux_keras.models.memory_gap import MemoryGap, gaps_of, recall
+from aux_keras.models.memory_gap import logged_gaps, recall
 from aux_keras.models.pretraining import pretrain
 from aux_keras.models.reconstruct import Reconstructor
 from aux_keras.models.replicas import apply_gradients, check_compiled_for
@@ -68,9 +68,7 @@ class AuxiliaryModel(keras.Model):
         >>> inputs = keras.Input((64, 3))
         >>> h = TruncatedRNN(keras.layers.LSTM(32), truncation=10)(inputs)
         >>> model = keras.Model(inputs, keras.layers.Dense(5, activation="softmax")(h))
-        >>> loss = Reconstruction([keras.layers.LSTMCell(32)], num_anchors=1, segment_length=20,
-        ...                       truncation=10, hidden_units=64, drop_rate=0.5)
-        >>> wrapped = AuxiliaryModel(model, [loss])
+        >>> wrapped = AuxiliaryModel(model, [Reconstruction(segment_length=20)])
         >>> wrapped.compile("adam", "sparse_categorical_crossentropy")
         >>> sorted(wrapped.train_on_batch(np.ones((2, 64, 3)), np.zeros(2), return_dict=True))
         ['auxiliary_loss', 'loss', 'supervised_loss']
@@ -106,10 +104,7 @@ class AuxiliaryModel(keras.Model):
             aggregation="only_first_replica",
         )  # fmt: skip
         names = [loss.name for loss in auxiliary]
-        logged = [f"{name}_loss" for name in names] if len(names) > 1 else []
-        logged += ["supervised_loss", *(["auxiliary_loss"] if names else [])]
-        self.trackers = {name: keras.metrics.Mean(name=name) for name in logged}
-        self.gap_trackers = [MemoryGap(f"{name}_memory_gap") for name in names if memory_gap]
+        self.trackers, self.gap_trackers = logs.trackers(names, memory_gap)
         loss_runs.check_outputs(auxiliary, getattr(model, "output_names", None) or ())
         if self.auxiliary:
             observation.recurrent_layer(model, rnn)  # raises where there is none
@@ -163,20 +158,21 @@ class AuxiliaryModel(keras.Model):
         """One pass for all losses, with draws from `key`, `(2,)` int32.
 
         Returns:
-            `(y_pred, auxiliary)`: None while pretraining; `Losses` per auxiliary loss.
+            `(y_pred or None, a list of Losses, Reading or None)`.
         """
         building.ensure_built(self, inputs, training)
         with randomness.KeyScope(key, input_checks.batch_size(inputs)):
             if not self.active_losses():
-                return self.model(inputs, training=training), []
+                return self.model(inputs, training=training), [], None
 
             def run(reading, ends, first=None):
-                return self.run_losses(reading, key, training, ends, first)
+                record, found = self.run_losses(reading, key, training, ends, first)
+                return record, (found, reading)
 
             trains = training and not self.pretraining  # else its output needs no gradient
             ends = getattr(self.layer, "truncation", None) if trains else 0
-            y_pred, auxiliary = observation.observe(self, inputs, training, run, ends)
-        return None if self.pretraining else y_pred, auxiliary
+            y_pred, found = observation.observe(self, inputs, training, run, ends)
+        return None if self.pretraining else y_pred, *found
 
     def reading(self, inputs):
         """What the auxiliary losses see of a batch, see `Reading`."""
@@ -186,13 +182,9 @@ class AuxiliaryModel(keras.Model):
     def run_losses(self, reading, key, training, ends=False, first=None):
         """`Losses` per auxiliary loss, and the record at the ends, see `loss_runs.run_losses`."""
         losses, (feed, growth) = self.active_losses(), loss_runs.schedules(self)
-        record, found = loss_runs.run_losses(
+        return loss_runs.run_losses(
             losses, reading, key, feed, growth, training, ends, first, loss_runs.row_blocks(self)
         )
-        if self.memory_gap and not training:
-            gaps = map(gaps_of, self.recall(reading, losses))
-            found = [sums._replace(gaps=gap) for sums, gap in zip(found, gaps)]
-        return record, found
 
     def recall(self, reading, losses):
         """`Recall` of every one of these losses, at anchors that are the same every time."""
@@ -207,25 +199,33 @@ class AuxiliaryModel(keras.Model):
         """The auxiliary losses of this phase: none in training while their weight was always 0."""
         return self.auxiliary if self.pretraining or self.joint_weight.trains else []
 
+    @property
+    def losses(self):
+        """As `keras.Model.losses`; the regularizers of losses that are not active rest."""
+        if self.active_losses():
+            return super().losses
+        return self._get_own_losses() + self.model.losses
+
     def losses_of(self, x, y, y_pred, sample_weight, auxiliary):
         """The scalar to differentiate, and every logged loss by name (equations 1 and 2)."""
+        replicas = self.distribute_strategy.num_replicas_in_sync
+        # First: a replica clears what layers add while the others wait. Keras divides by replicas.
+        supervised = self.pretraining or replicas * self.compute_loss(x, y, y_pred, sample_weight)
         # Replicas log means over their rows, and differentiate their share of the global batch.
         share = randomness.share_of_batch(input_checks.batch_size(x))
-        replicas = self.distribute_strategy.num_replicas_in_sync
         losses = [normalized_auxiliary_loss(*sums[:2]) for sums in auxiliary]
         losses = [tf.math.divide_no_nan(loss, replicas * share) for loss in losses]
         named = {f"{a.name}_loss": loss for a, loss in zip(self.active_losses(), losses)}
         named["auxiliary_loss"] = named["loss"] = sum(losses)
-        if not self.pretraining:  # Keras divides by the replicas
-            named["supervised_loss"] = replicas * self.compute_loss(x, y, y_pred, sample_weight)
-            weighted = self.joint_weight.variable * named["auxiliary_loss"]
-            named["loss"] = named["supervised_loss"] + weighted
+        if not self.pretraining:
+            named["supervised_loss"] = supervised
+            named["loss"] = supervised + self.joint_weight.variable * named["auxiliary_loss"]
         return share * named["loss"], named
 
     def train_step(self, data):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         with tf.GradientTape() as tape:
-            y_pred, auxiliary = self.forward(x, self.key(TRAINING, self.training_step), True)
+            y_pred, auxiliary, _ = self.forward(x, self.key(TRAINING, self.training_step), True)
             loss, named = self.losses_of(x, y, y_pred, sample_weight, auxiliary)
             loss = self.optimizer.scale_loss(loss)
         apply_gradients(self, tape.gradient(loss, self.trainable_weights))
@@ -235,9 +235,10 @@ class AuxiliaryModel(keras.Model):
 
     def test_step(self, data):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        y_pred, auxiliary = self.forward(x, self.key(EVALUATION), False)
+        y_pred, auxiliary, reading = self.forward(x, self.key(EVALUATION), False)
         _, named = self.losses_of(x, y, y_pred, sample_weight, auxiliary)
-        return logs.track(self, (x, y, sample_weight), y_pred, named, [s.gaps for s in auxiliary])
+        gaps = logged_gaps(self, reading, self.key(EVALUATION))
+        return logs.track(self, (x, y, sample_weight), y_pred, named, gaps)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         """As `keras.Model.compute_metrics`; there is nothing to compare while pretraining."""
@@ -327,8 +328,7 @@ class AuxiliaryModel(keras.Model):
         Returns:
             array of tokens, see there.
         """
-        said, _, _ = Reconstructor(self, loss)(inputs, anchors, length)
-        return said
+        return Reconstructor(self, loss)(inputs, anchors, length)[0]
 
     def export(self, *arguments, **options):
         """As `keras.Model.export`: the model, without the auxiliary losses."""

@@ -1,9 +1,19 @@
 """What a model logs: losses by name, metrics, memory gaps."""
 
+import keras
 import tensorflow as tf
 
 from aux_keras.models import input_checks
+from aux_keras.models.memory_gap import MemoryGap
 from aux_keras.models.replicas import worker_count
+
+
+def trackers(names, memory_gap):
+    """Metrics of a model with auxiliary losses of these names: means by name; memory gaps."""
+    logged = [f"{name}_loss" for name in names] if len(names) > 1 else []
+    logged += ["supervised_loss", *(["auxiliary_loss"] if names else [])]
+    means = {name: keras.metrics.Mean(name=name) for name in logged}
+    return means, [MemoryGap(f"{name}_memory_gap") for name in names if memory_gap]
 
 
 def track(model, data, y_pred, named, gaps=()):

@@ -14,15 +14,10 @@ from aux_keras.scan.windows import states_at
 
 
 class Losses(NamedTuple):
-    """One auxiliary loss of a batch.
-
-    `segment_losses`, `lengths`: L_i and l_i, each `(batch, anchors)`. `gaps`: see
-    `sequence_gaps`; None where they are not asked for.
-    """
+    """One auxiliary loss of a batch: L_i and l_i, each `(batch, anchors)`."""
 
     segment_losses: tf.Tensor
     lengths: tf.Tensor
-    gaps: tuple | None = None
 
 
 def schedules(model):

@@ -106,6 +106,17 @@ def gaps_of(recall):
     return sequence_gaps(own, other, lengths)
 
 
+def logged_gaps(model, reading, key):
+    """The `sequence_gaps` of every active loss of an `AuxiliaryModel`, where evaluations log them.
+
+    Replicas have to talk for it, so it comes after their forward runs, see `losses_of`.
+    """
+    if reading is None or not model.memory_gap:
+        return []
+    with randomness.KeyScope(key, tf.shape(reading.lengths)[0]):
+        return list(map(gaps_of, model.recall(reading, model.active_losses())))
+
+
 @keras.saving.register_keras_serializable("aux_keras")
 class MemoryGap(keras.metrics.Metric):
     """Mean of the memory gaps of sequences, and its standard error.

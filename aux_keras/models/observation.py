@@ -148,8 +148,8 @@ def patched(layer, call):
     with LOCK:
         calls = CALLS.setdefault(layer, {})
         calls[thread] = functools.partial(call, original)
-        layer.call = lambda *arguments, **options: calls.get(threading.get_ident(), original)(
-            *arguments, **options
+        layer.call = functools.wraps(original)(  # of which Keras names the arguments in errors
+            lambda *given, **options: calls.get(threading.get_ident(), original)(*given, **options)
         )
     try:
         yield
