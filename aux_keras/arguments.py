@@ -96,13 +96,14 @@ def shape_built_for(layer):
 
 
 def unbuilt(config):
-    """A config, and those inside it, of new cells: no dropout or penalty, built for no shape."""
+    """A config, and those inside it, of new cells: no dropout or penalty, not built or frozen."""
     if isinstance(config, dict):
+        left_out = ("build_config", "trainable")
         without = dict.fromkeys(("dropout", "recurrent_dropout"), 0.0)
         without |= {name: None for name in config if name.endswith("_regularizer")}
         return {
             name: without[name] if name in without else unbuilt(value)
-            for name, value in config.items() if name != "build_config"
+            for name, value in config.items() if name not in left_out
         }  # fmt: skip
     if isinstance(config, (list, tuple)):
         return type(config)(map(unbuilt, config))

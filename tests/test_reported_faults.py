@@ -119,6 +119,17 @@ def test_a_decoder_is_regularized_where_its_own_cells_say_so(given, weight):
     assert np.any(cell.kernel.numpy() != before) == (weight > 0)
 
 
+def test_a_decoder_is_not_frozen_with_the_main_cell():
+    layer = L.RNN([L.LSTMCell(4), L.GRUCell(4)])
+    layer.trainable = False
+    loss = Reconstruction(num_anchors=1, segment_length=3)
+    model = wrapped(layer, losses=[loss])
+    assert not layer.trainable_weights
+    assert all(cell.trainable for cell in loss.decoder.cells)
+    assert len(loss.trainable_weights) == len(loss.weights) > 10
+    fit(model)
+
+
 @pytest.mark.parametrize("truncated", [True, False])
 def test_pretraining_leaves_moving_averages_behind_the_layer_alone(truncated):
     layer = ak.TruncatedRNN(L.LSTM(4), 3) if truncated else L.LSTM(4)

@@ -158,7 +158,7 @@ class AuxiliaryModel(keras.Model):
         """One pass for all losses, with draws from `key`, `(2,)` int32.
 
         Returns:
-            `(y_pred or None, a list of Losses, Reading or None)`.
+            `(y_pred or None, list of Losses, Reading or None)`.
         """
         building.ensure_built(self, inputs, training)
         with randomness.KeyScope(key, input_checks.batch_size(inputs)):
@@ -208,18 +208,18 @@ class AuxiliaryModel(keras.Model):
 
     def losses_of(self, x, y, y_pred, sample_weight, auxiliary):
         """The scalar to differentiate, and every logged loss by name (equations 1 and 2)."""
+        # First: while replicas wait for each other, one clears what layers have added for another.
+        supervised = None if self.pretraining else self.compute_loss(x, y, y_pred, sample_weight)
         replicas = self.distribute_strategy.num_replicas_in_sync
-        # First: a replica clears what layers add while the others wait. Keras divides by replicas.
-        supervised = self.pretraining or replicas * self.compute_loss(x, y, y_pred, sample_weight)
         # Replicas log means over their rows, and differentiate their share of the global batch.
         share = randomness.share_of_batch(input_checks.batch_size(x))
-        losses = [normalized_auxiliary_loss(*sums[:2]) for sums in auxiliary]
+        losses = [normalized_auxiliary_loss(*sums) for sums in auxiliary]
         losses = [tf.math.divide_no_nan(loss, replicas * share) for loss in losses]
         named = {f"{a.name}_loss": loss for a, loss in zip(self.active_losses(), losses)}
         named["auxiliary_loss"] = named["loss"] = sum(losses)
         if not self.pretraining:
-            named["supervised_loss"] = supervised
-            named["loss"] = supervised + self.joint_weight.variable * named["auxiliary_loss"]
+            named["supervised_loss"] = replicas * supervised  # Keras divides by the replicas
+            named["loss"] = named["supervised_loss"] + self.joint_weight.variable * named["loss"]
         return share * named["loss"], named
 
     def train_step(self, data):
