@@ -36,6 +36,14 @@ def check_rate(name, value):
     return check_real(name, value, lambda v: 0 <= v < 1, "in [0, 1)")
 
 
+def check_readout(name, units, drop_rate, drop_per):
+    """Raises unless these are sizes of two dense layers: the first one's units, under its name."""
+    if units is not None:
+        check_integer(name, units, 1, "a positive integer, or None")
+    check_rate("drop_rate", drop_rate)
+    check_choice("drop_per", drop_per, ("example", "batch"))
+
+
 def check_real(name, value, accepts, expected):
     """Returns a real number, or raises a `ValueError` that names the argument."""
     if not isinstance(value, numbers.Real) or not accepts(value):
@@ -46,7 +54,7 @@ def check_real(name, value, accepts, expected):
 def is_cell(value):
     """Whether a value is a Keras RNN cell, and not a whole RNN layer."""
     parts = ("state_size", "call")  # all that Keras asks for
-    return not isinstance(value, keras.layers.RNN) and all(hasattr(value, p) for p in parts)
+    return not isinstance(value, keras.layers.RNN | type) and all(hasattr(value, p) for p in parts)
 
 
 def check_runs_as_keras(layer):

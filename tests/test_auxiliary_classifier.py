@@ -326,8 +326,9 @@ def never_fitted():
         for bad in [
             (lambda x, n, y: x.__setitem__((0, 0, 0), np.nan), "`tokens` must be finite"),
             (lambda x, n, y: x.__setitem__((0, 0, 0), np.inf), "`tokens` must be finite"),
-            (lambda x, n, y: n.__setitem__(3, 0), "`lengths` must be from 1"),
-            (lambda x, n, y: n.__setitem__(3, TIME + 1), "`lengths` must be from 1"),
+            (lambda x, n, y: n.__setitem__(3, 0), "`lengths` must be integers from 1"),
+            (lambda x, n, y: n.__setitem__(3, TIME + 1), "`lengths` must be integers from 1"),
+            (lambda x, n, y: n.__iadd__(-0.5), "`lengths` must be integers from 1"),
             (lambda x, n, y: y.__setitem__(2, CLASSES), "`y` holds a label outside"),
             (lambda x, n, y: y.__setitem__(2, -1), "`y` holds a label outside"),
         ]
@@ -336,7 +337,7 @@ def never_fitted():
 )
 def test_bad_data_is_named(spoil, message, call, as_dataset, never_fitted):
     x, y = arrays()
-    lengths = np.full(10, TIME)
+    lengths = np.full(10, float(TIME))
     spoil(x, lengths, y)
     inputs, built = {"tokens": x, "lengths": lengths}, never_fitted
     data = (inputs, y) if call in ("fit", "evaluate") else (inputs,)
@@ -397,6 +398,10 @@ def test_segment_longer_than_the_sequence_is_named():
         (dict(preprocessing="x"), "`preprocessing` must be a dictionary"),
         (dict(classes=2.5), "`classes` must be an integer of at least 1"),
         (dict(seed=None), "`seed` must be an integer of at least 0"),
+        (dict(rnn=L.LSTM), "`rnn` must be a Keras RNN layer"),
+        (dict(rnn=L.LSTMCell), "`rnn` must be a Keras RNN layer"),
+        (dict(drop_rate=1.5), "`drop_rate` must be in"),
+        (dict(classifier_units=-1), "`classifier_units` must be a positive integer, or None"),
     ],
 )
 def test_bad_arguments_are_named(options, message):
@@ -404,6 +409,26 @@ def test_bad_arguments_are_named(options, message):
                  drop_rate=0.5)  # fmt: skip
     with pytest.raises(ValueError, match=message):
         ak.AuxiliaryClassifier(**{**given, **options})
+
+
+@pytest.mark.parametrize("loss", [ak.Reconstruction, ak.Prediction, ak.LanguageModel])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(drop_rate=2.0), "`drop_rate` must be in"),
+        (dict(hidden_units=-1), "`hidden_units` must be a positive integer, or None"),
+        (dict(drop_per="row"), "`drop_per` must be one of"),
+    ],
+)
+def test_bad_sizes_of_a_readout_are_named_at_once(loss, options, message):
+    with pytest.raises(ValueError, match=message):
+        loss(**options)
+
+
+@pytest.mark.parametrize("method", ["fit", "evaluate", "predict", "train_on_batch"])
+def test_no_inputs_are_named(method):
+    with pytest.raises(ValueError, match="`x` must be inputs"):
+        getattr(model("r"), method)(None)
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,12 @@ def model(kind):
     elif kind == "documents":
         built = ak.AuxiliaryClassifier(3, LSTM(4), 2, 5, 0.5, embedding=ak.TokenEmbedding(
             4, vocabulary_size=7), **options)
+    elif kind == "steps":  # a label for every step that is not masked
+        layers = [keras.Input((9, 1)), keras.layers.Masking(),
+                  keras.layers.Dense(2, activity_regularizer="l2", kernel_regularizer="l2"),
+                  ak.TruncatedRNN(LSTM(4, return_sequences=True), 2),
+                  keras.layers.Dense(3, activation="softmax")]
+        built = ak.AuxiliaryModel(keras.Sequential(layers))
     else:
         rnn = LSTM(4, activity_regularizer="l2")
         layers = [keras.Input((9, 1)), keras.layers.Masking(),
@@ -43,7 +49,9 @@ def model(kind):
                   ak.layers.DropConnectDense(3, 0.5), keras.layers.Softmax()]
         built = ak.AuxiliaryModel(keras.Sequential(layers), **options)
     sgd = keras.optimizers.SGD(0.05, momentum=0.9, global_clipnorm=0.3)
-    built.compile(sgd, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    loss = keras.losses.SparseCategoricalCrossentropy(
+        reduction="sum" if kind == "wrapped" else "sum_over_batch_size")
+    built.compile(sgd, loss, metrics=["accuracy"])
     return built
 
 def run(built, data):
@@ -59,7 +67,9 @@ def batches(kind):
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(size, 9, 1)).astype("f"), rng.integers(0, 3, size)
     lengths = rng.integers(1, 10, size)
-    if kind == "wrapped":
+    if kind == "steps":
+        y = rng.integers(0, 3, (size, 9))
+    if kind in ("wrapped", "steps"):
         x[np.arange(9) >= lengths[:, None]] = 0
     elif kind == "documents":
         x = {"tokens": rng.integers(0, 7, (size, 9)), "lengths": lengths}
@@ -109,7 +119,7 @@ def run(environments, *kinds, steps):
 
 def test_two_replicas_compute_what_one_process_does():
     """Both phases and evaluation: anchors, feeds, DropConnect, dropout; sequences of any length."""
-    run([{}], "pixels", "wrapped", "transformer", "mixed", steps=3)
+    run([{}], "pixels", "wrapped", "steps", "transformer", "mixed", steps=3)
 
 
 MIRRORED = """

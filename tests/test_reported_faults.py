@@ -530,13 +530,56 @@ def test_a_sparse_input_beside_the_tokens():
     model = ak.AuxiliaryModel(network, [reconstruction()], tokens=0)
     model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
     for value in (1.0, np.inf):
-        sparse = tf.sparse.from_dense(np.where(np.eye(8) > 0, value, 0).astype("f"))
-        data = tf.data.Dataset.from_tensor_slices(((X, sparse), Y)).batch(8)
+        x = np.where(np.arange(18).reshape(9, 2) == 5, value, X).astype("f")
+        data = tf.data.Dataset.from_tensor_slices(((x, tf.sparse.eye(8)), Y)).batch(8)
         if value == 1:
             assert np.isfinite(model.evaluate(data, verbose=0)).all()
         else:
             with pytest.raises(tf.errors.InvalidArgumentError, match="must be finite"):
                 model.evaluate(data, verbose=0)
+
+
+def test_a_model_may_clean_what_no_loss_reads():
+    """An input beside the tokens; the tokens, where there is no loss."""
+    spoilt = np.where(X > 0.9, np.nan, X)
+    inputs = {name: keras.Input((9, 2), name=name) for name in ("tokens", "side")}
+    clean = [L.Lambda(keras.ops.nan_to_num)(each) for each in inputs.values()]
+    h = L.Concatenate()([L.LSTM(4)(each) for each in clean])
+    network = keras.Model(inputs, L.Dense(3, activation="softmax")(h))
+    rnn = next(layer.name for layer in network.layers if isinstance(layer, L.LSTM))
+    for losses, x in (([reconstruction()], X), ([], spoilt)):
+        model = ak.AuxiliaryModel(network, losses, rnn=rnn, tokens="tokens")
+        model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
+        given = {"tokens": x, "side": spoilt}
+        for data in ((given, Y), (tf.data.Dataset.from_tensors((given, Y)),)):
+            assert np.isfinite(model.evaluate(*data, verbose=0)).all()
+
+
+def test_labels_of_every_step_and_real_ones_are_checked():
+    layer = ak.TruncatedRNN(L.LSTM(4, return_sequences=True), 3)
+    steps, one = wrapped(layer, losses=[]), wrapped(L.LSTM(4), losses=[])
+    for model, y in ((steps, np.full((8, 9), 3)), (one, np.full(8, 3.0)), (classifier(), Y - 1.0)):
+        model.compile("sgd", "sparse_categorical_crossentropy")
+        for data in ((X, y), (tf.data.Dataset.from_tensors((X, y)),)):
+            with pytest.raises((ValueError, tf.errors.InvalidArgumentError), match="`y` holds a"):
+                model.evaluate(*data, verbose=0)
+
+
+def test_no_sequences_are_named_as_in_keras():
+    for layer in (L.LSTM(4), ak.TruncatedRNN(L.LSTM(4), 3)):
+        with pytest.raises(ValueError, match="Inputs to a layer should be tensors"):
+            layer(None)
+
+
+@pytest.mark.parametrize("reductions", [["mean_with_sample_weight"] * 2, ["mean", "sum"]])
+def test_a_loss_that_replicas_cannot_share_is_refused(reductions):
+    inputs = keras.Input((9, 2))
+    h = L.LSTM(4)(inputs)
+    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+        model = ak.AuxiliaryModel(keras.Model(inputs, [L.Dense(1)(h), L.Dense(1)(h)]))
+        losses = [keras.losses.MeanSquaredError(reduction) for reduction in reductions]
+        with pytest.raises(ValueError, match="`loss` must have the reduction"):
+            model.compile("sgd", losses)
 
 
 def test_a_model_may_clean_its_inputs_where_features_are_predicted():

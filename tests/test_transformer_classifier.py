@@ -241,6 +241,14 @@ def test_bad_configurations_are_named(values, message):
         build(FULL, **values)
 
 
+@pytest.mark.parametrize("blocks", ["self", ["self"], [ak.SelfAttention(num_heads=2)]])
+def test_what_is_no_list_of_blocks_is_named(blocks):
+    with pytest.raises(ValueError, match="`blocks` must be a list of at least one"):
+        ak.TransformerClassifier(3, ak.TokenEmbedding(4), blocks)
+    with pytest.raises(ValueError, match="`attention` must be a layer"):
+        ak.TransformerBlock("self", 8, 0.1)
+
+
 def test_a_model_without_blocks_is_named():
-    with pytest.raises(ValueError, match="`blocks` must hold at least one"):
+    with pytest.raises(ValueError, match="`blocks` must be a list of at least one"):
         ak.TransformerClassifier(2, ak.TokenEmbedding(8), [], 8, 0.5, 0.1)

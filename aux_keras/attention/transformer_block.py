@@ -53,8 +53,8 @@ class TransformerBlock(keras.layers.Layer):
         `(batch, time, units)`; undefined past a sequence's length.
 
     Raises:
-        ValueError: if `intermediate_dim` is not a positive integer, `drop_rate` outside [0, 1),
-            or `kernel_sizes` not two positive integers.
+        ValueError: if `attention` is no layer, `intermediate_dim` not a positive integer,
+            `drop_rate` outside [0, 1), or `kernel_sizes` not two positive integers.
 
     Example:
         >>> block = TransformerBlock(SelfAttention(num_heads=4), 512, drop_rate=0.1)
@@ -70,6 +70,11 @@ class TransformerBlock(keras.layers.Layer):
         kernel_sizes: Sequence[int] | None = None, seed: int | None = None, **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(**kwargs)
+        if not isinstance(attention, keras.layers.Layer):
+            raise ValueError(
+                "`attention` must be a layer such as `SelfAttention(num_heads=4)`. "
+                f"Received: {attention=}"
+            )
         if kernel_sizes is not None and len(kernel_sizes) != 2:
             raise ValueError(f"`kernel_sizes` must be two integers. Received: {kernel_sizes=}")
         self.attention = attention

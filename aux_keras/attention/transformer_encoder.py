@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from aux_keras import randomness
 from aux_keras.arguments import check_rate, revive
-from aux_keras.attention.transformer_block import sinusoidal_positions
+from aux_keras.attention.transformer_block import TransformerBlock, sinusoidal_positions
 from aux_keras.padding import valid_lengths, zero_padding
 
 
@@ -34,7 +34,7 @@ class TransformerEncoder(keras.layers.Layer):
         `(batch, units)`.
 
     Raises:
-        ValueError: on an embedding of odd width, or no blocks.
+        ValueError: on an embedding of odd width, or what is no list of blocks.
 
     Example:
         >>> blocks = [TransformerBlock(SelfAttention(num_heads=4), 64, drop_rate=0.1)]
@@ -50,14 +50,15 @@ class TransformerEncoder(keras.layers.Layer):
         seed: int | None = None, **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(**kwargs)
-        if embedding is None or embedding.units % 2:
+        if getattr(embedding, "units", 1) % 2:
             raise ValueError(
                 "`embedding` must be a `TokenEmbedding` of even width: half of the positions are "
                 f"sines. Received: embedding={embedding!r}"
             )
-        if not blocks:
+        a_list = isinstance(blocks, (list, tuple))
+        if not (a_list and blocks and all(isinstance(b, TransformerBlock) for b in blocks)):
             raise ValueError(
-                f"`blocks` must hold at least one `TransformerBlock`. Received: {blocks=}"
+                f"`blocks` must be a list of at least one `TransformerBlock`. Received: {blocks=}"
             )
         self.embedding = embedding
         self.blocks = list(blocks)

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from aux_keras.arguments import check_readout
 from aux_keras.layers.drop_connect import DropConnectDense, dense, drop_connect
 
 
@@ -71,6 +72,7 @@ class TokenReadout(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(**kwargs)
+        check_readout("hidden_units", hidden_units, drop_rate, drop_per)
         self.supports_masking = True
         self.features = features
         self.hidden_units = hidden_units

@@ -99,17 +99,17 @@ class TruncatedRNN(keras.layers.Layer):
         stateful: bool | None = None, zero_output_for_mask: bool | None = None,
         seed: int | None = None, **kwargs: Any,
     ) -> None:  # fmt: skip
+        if not isinstance(rnn, keras.layers.RNN) and not is_cell(rnn):
+            raise ValueError(
+                "`rnn` must be a Keras RNN layer (keras.layers.LSTM, GRU, SimpleRNN, RNN) or a "
+                f"Keras RNN cell. Received: rnn={rnn!r}"
+            )
         if kwargs.get("dtype") is None:  # computes as the layer would
             kwargs["dtype"] = getattr(rnn, "dtype_policy", None)
         kwargs.setdefault("activity_regularizer", getattr(rnn, "activity_regularizer", None))
         super().__init__(**kwargs)
         if is_cell(rnn):
             rnn = keras.layers.RNN(rnn, dtype=getattr(rnn, "dtype_policy", None), name="rnn")
-        elif not isinstance(rnn, keras.layers.RNN):
-            raise ValueError(
-                "`rnn` must be a Keras RNN layer (keras.layers.LSTM, GRU, SimpleRNN, RNN) or a "
-                f"Keras RNN cell. Received: rnn={rnn!r}"
-            )
         check_runs_as_keras(rnn)
         given = (return_sequences, return_state, go_backwards, stateful, zero_output_for_mask)
         for name, value in zip(OPTIONS, given):
@@ -127,6 +127,7 @@ class TruncatedRNN(keras.layers.Layer):
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.supports_masking = True
+        self.input_spec = keras.layers.InputSpec()  # Keras then asks for a tensor
 
     @property
     def cell(self):

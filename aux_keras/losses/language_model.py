@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from aux_keras import randomness
-from aux_keras.arguments import output_size
+from aux_keras.arguments import check_readout, output_size
 from aux_keras.layers.token_readout import TokenReadout, feed_forward_over_time, without_last
 from aux_keras.losses.anchor_sampler import Segments, predicted_positions
 from aux_keras.losses.auxiliary_loss import (
@@ -51,6 +51,7 @@ class LanguageModel(AuxiliaryLoss):
         **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(truncation, num_sampled, drop_rate, name=name, **kwargs)
+        check_readout("hidden_units", hidden_units, drop_rate, drop_per)
         self.hidden_units = hidden_units
         self.drop_rate = drop_rate
         self.drop_per = drop_per

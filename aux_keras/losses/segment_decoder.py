@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from aux_keras.arguments import (
     check_choice,
+    check_readout,
     check_truncation,
     is_cell,
     output_size,
@@ -117,6 +118,7 @@ class SegmentDecoder(keras.layers.Layer):
                 f"[keras.layers.LSTMCell(128)]. Received: {cells=}"
             )
         check_choice("feedback", feedback, FEEDBACKS)
+        check_readout("hidden_units", hidden_units, drop_rate, drop_per)
         self.cells = cells and list(cells)
         self.hidden_units = hidden_units
         self.drop_rate = drop_rate

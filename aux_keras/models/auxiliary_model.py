@@ -15,7 +15,7 @@ from aux_keras.models.joint_weight import JointWeight
 from aux_keras.models.memory_gap import logged_gaps, recall
 from aux_keras.models.pretraining import pretrain
 from aux_keras.models.reconstruct import Reconstructor
-from aux_keras.models.replicas import apply_gradients, check_compiled_for
+from aux_keras.models.replicas import apply_gradients, check_compiled_for, compute_loss
 
 TRAINING, EVALUATION = 0, 1  # first component of a key: draws of the two never coincide
 
@@ -103,8 +103,7 @@ class AuxiliaryModel(keras.Model):
             name="training_step", shape=(), dtype="int64", initializer="zeros", trainable=False,
             aggregation="only_first_replica",
         )  # fmt: skip
-        names = [loss.name for loss in auxiliary]
-        self.trackers, self.gap_trackers = logs.trackers(names, memory_gap)
+        self.trackers, self.gap_trackers = logs.trackers([a.name for a in auxiliary], memory_gap)
         loss_runs.check_outputs(auxiliary, getattr(model, "output_names", None) or ())
         if self.auxiliary:
             observation.recurrent_layer(model, rnn)  # raises where there is none
@@ -209,7 +208,7 @@ class AuxiliaryModel(keras.Model):
     def losses_of(self, x, y, y_pred, sample_weight, auxiliary):
         """The scalar to differentiate, and every logged loss by name (equations 1 and 2)."""
         # First: while replicas wait for each other, one clears what layers have added for another.
-        supervised = None if self.pretraining else self.compute_loss(x, y, y_pred, sample_weight)
+        supervised = None if self.pretraining else compute_loss(self, x, y, y_pred, sample_weight)
         replicas = self.distribute_strategy.num_replicas_in_sync
         # Replicas log means over their rows, and differentiate their share of the global batch.
         share = randomness.share_of_batch(input_checks.batch_size(x))
@@ -218,7 +217,7 @@ class AuxiliaryModel(keras.Model):
         named = {f"{a.name}_loss": loss for a, loss in zip(self.active_losses(), losses)}
         named["auxiliary_loss"] = named["loss"] = sum(losses)
         if not self.pretraining:
-            named["supervised_loss"] = replicas * supervised  # Keras divides by the replicas
+            named["supervised_loss"] = supervised(share)
             named["loss"] = named["supervised_loss"] + self.joint_weight.variable * named["loss"]
         return share * named["loss"], named
 
@@ -280,7 +279,8 @@ class AuxiliaryModel(keras.Model):
         """What data is checked against, see `input_checks.Expected`."""
         loss = self.compiled_with()["loss"] if self.compiled_with else None
         expected = input_checks.expected_by(loss, getattr(self.model, "output_shape", None))
-        return expected._replace(finite=self.target == "inputs")
+        read = self.auxiliary and self.target == "inputs"
+        return expected._replace(finite=self.tokens_of if read else None)
 
     fit = input_checks.checked_method("fit")
     evaluate = input_checks.checked_method("evaluate")

@@ -7,6 +7,7 @@ by an operation of their pipeline.
 import functools
 import inspect
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 import keras
@@ -16,20 +17,14 @@ import tensorflow as tf
 from aux_keras.models.building import build_for, build_steps
 from aux_keras.models.loss_scale import with_loss_scale
 from aux_keras.models.replicas import share_batches, worker_count
+from aux_keras.models.token_checks import check_shapes, check_tokens, check_tokens_of_batch
 from aux_keras.padding import valid_lengths
 
 NOT_FINITE = "`tokens` must be finite in float32. Received: NaN, infinity or more in the input"
 WEIGHT_NOT_FINITE = "`sample_weight` must be finite. Received: NaN or infinity in it"
-NO_TOKEN = (
-    "`lengths` must be from 1 to the number of time steps, so that every sequence has a valid token"
-)
 LABEL = (
     "`y` holds a label outside of 0 ... classes - 1; give the model more classes, or an example "
     "without a label any of these and sample_weight=0. Received: classes="
-)
-CHARACTER = (
-    "`tokens` holds something else than integers from 0 to vocabulary_size - 1. "
-    "Received: vocabulary_size="
 )
 
 
@@ -38,15 +33,17 @@ class Expected(NamedTuple):
 
     `tokens_alone`: inputs are tokens, or a dictionary of `"tokens"` and `"lengths"`, and of these
     `vocabulary_size` is the number of characters, None for real tokens, and `features` their
-    width, None before the model is built. `classes`: number of integer labels, or None. `finite`:
-    whether inputs must be finite; a model may clean what its losses do not see.
+    width, None before the model is built. `classes`: number of integer labels, or None, and
+    `sparse` whether the loss takes nothing else. `finite`: which part of the inputs must be
+    finite, a function of them, or None; a model may clean what its losses do not see.
     """
 
     tokens_alone: bool = False
     vocabulary_size: int | None = None
     features: int | None = None
     classes: int | None = None
-    finite: bool = True
+    sparse: bool = False
+    finite: Callable | None = None
 
 
 def expected_by(loss, output_shape):
@@ -54,7 +51,8 @@ def expected_by(loss, output_shape):
     labels = getattr(loss, "name", loss) == "sparse_categorical_crossentropy"
     labels = labels and getattr(loss, "ignore_class", None) is None
     one_output = isinstance(output_shape, tuple) and isinstance(output_shape[-1], int)
-    return Expected(classes=output_shape[-1] if labels and one_output else None)
+    labels = labels and one_output
+    return Expected(classes=output_shape[-1] if labels else None, sparse=labels)
 
 
 def checked_method(name):
@@ -82,6 +80,8 @@ def checked(method, model, arguments, options):
             f"Received: {workers} workers"
         )
     given = by_name(method, model, arguments, options)
+    if given.get("x") is None:
+        raise ValueError("`x` must be inputs: arrays, tensors or a dataset. Received: x=None")
     expected = model.expected_data()
     names = [name for name in ("x", "y", "sample_weight") if name in given]
     values = [given[name] for name in names]
@@ -156,13 +156,13 @@ def check_arrays(x, y, sample_weight, expected):
     """Raises unless arrays, or tensors, are what a model can take."""
     if expected.tokens_alone:
         check_tokens(x, expected)
-    for array in tf.nest.flatten(x) if expected.finite else ():
+    for array in tf.nest.flatten(expected.finite(x)) if expected.finite else ():
         if not is_finite(array):
             raise ValueError(NOT_FINITE)
     for weight in tf.nest.flatten(sample_weight):
         if weight is not None and not is_finite(weight):
             raise ValueError(WEIGHT_NOT_FINITE)
-    if expected.classes is not None and hasattr(y, "dtype") and are_labels(y):
+    if expected.classes is not None and are_labels(y, expected):
         labels = np.asarray(y)
         if labels.size and not (labels.min() >= 0 and labels.max() < expected.classes):
             raise ValueError(
@@ -177,66 +177,6 @@ def is_finite(array):
         return True
     with np.errstate(over="ignore"):
         return bool(np.all(np.isfinite(array.astype(np.float32, copy=False))))
-
-
-def check_tokens(x, expected):
-    """Raises unless `x` is an array of tokens, or a dictionary of tokens and lengths."""
-    if isinstance(x, (list, tuple, tf.RaggedTensor)):
-        raise ValueError(
-            "`inputs` must be right-padded tokens, or a dictionary of 'tokens' and 'lengths'. "
-            f"Received: {type(x).__name__}"
-        )
-    if not isinstance(x, (np.ndarray, tf.Tensor, dict)):
-        return  # of what Keras takes besides, it makes batches
-    check_shapes(
-        {k: np.shape(v) for k, v in x.items()} if isinstance(x, dict) else np.shape(x), expected
-    )
-    tokens, vocabulary_size = (
-        np.asarray(x["tokens"] if isinstance(x, dict) else x),
-        expected.vocabulary_size,
-    )
-    if vocabulary_size is not None and tokens.size:
-        whole = np.issubdtype(tokens.dtype, np.integer)
-        if not whole or tokens.min() < 0 or tokens.max() >= vocabulary_size:
-            raise ValueError(
-                f"{CHARACTER}{vocabulary_size}, {tokens.dtype} from {tokens.min()} "
-                f"to {tokens.max()}"
-            )
-    if isinstance(x, dict):
-        lengths = np.asarray(x["lengths"])
-        if len(lengths) and not (lengths.min() >= 1 and lengths.max() <= tokens.shape[1]):
-            raise ValueError(f"{NO_TOKEN}. Received: {lengths.min()} to {lengths.max()}")
-
-
-def check_shapes(shapes, expected):
-    """Raises unless shapes are those of tokens, or of the dictionary, that a model can take."""
-    vocabulary_size = expected.vocabulary_size
-    if isinstance(shapes, dict) and set(shapes) != {"tokens", "lengths"}:
-        raise ValueError(
-            f"`inputs` must have the keys 'tokens' and 'lengths'. Received: {sorted(shapes)}"
-        )
-    tokens = shapes["tokens"] if isinstance(shapes, dict) else shapes
-    if isinstance(shapes, dict) and len(shapes["lengths"]) != 1:
-        raise ValueError(
-            f"`lengths` must be (batch,). Received: shape={tuple(shapes['lengths'])}; a dataset "
-            "must be batched"
-        )
-    if vocabulary_size is not None and len(tokens) != 2:
-        raise ValueError(
-            f"`tokens` must be (batch, time) integers below vocabulary_size={vocabulary_size}; "
-            f"a dataset must be batched. Received: shape={tuple(tokens)}"
-        )
-    if vocabulary_size is None and len(tokens) != 3:
-        raise ValueError(
-            "`tokens` must be (batch, time, features); batch a dataset, give scalars a last axis "
-            "of 1, or characters an embedding with a `vocabulary_size`. "
-            f"Received: shape={tuple(tokens)}"
-        )
-    if expected.features is not None and tokens[-1] not in (None, expected.features):
-        raise ValueError(
-            f"`tokens` must have the {expected.features} features that the model was built for. "
-            f"Received: shape={tokens}"
-        )
 
 
 def check_dataset(dataset, expected):
@@ -267,7 +207,7 @@ def checked_batch(expected, *batch):
     def check(condition, *message):
         checks.append(tf.debugging.Assert(tf.reduce_all(condition), list(message)))
 
-    inputs = batch[0] if expected.finite else ()
+    inputs = expected.finite(batch[0]) if expected.finite else ()
     for part, message in zip((inputs, *batch[2:3]), (NOT_FINITE, WEIGHT_NOT_FINITE)):
         for tensor in tf.nest.flatten(part):
             if tensor is not None and tensor.dtype.is_floating:
@@ -275,7 +215,7 @@ def checked_batch(expected, *batch):
                 check(tf.math.is_finite(tf.cast(tensor, tf.float32)), message)
     if expected.tokens_alone:
         check_tokens_of_batch(batch[0], expected, check)
-    if len(batch) > 1 and expected.classes is not None and are_labels(batch[1]):
+    if len(batch) > 1 and expected.classes is not None and are_labels(batch[1], expected):
         labels = tf.cast(batch[1], tf.int64)
         inside = tf.logical_and(labels >= 0, labels < expected.classes)
         check(inside, f"{LABEL}{expected.classes}", labels)
@@ -284,25 +224,10 @@ def checked_batch(expected, *batch):
     return batch if len(batch) > 1 else batch[0]
 
 
-def check_tokens_of_batch(x, expected, check):
-    """Adds the checks of characters and lengths."""
-    tokens, vocabulary_size = x["tokens"] if isinstance(x, dict) else x, expected.vocabulary_size
-    if vocabulary_size is not None:
-        if tokens.dtype.is_floating:
-            raise ValueError(f"{CHARACTER}{vocabulary_size}, {tokens.dtype.name}")
-        ids = tf.cast(tokens, tf.int64)
-        inside = tf.logical_and(ids >= 0, ids < vocabulary_size)
-        check(inside, f"{CHARACTER}{vocabulary_size}", tf.reduce_min(ids), tf.reduce_max(ids))
-    if isinstance(x, dict):
-        lengths = tf.cast(x["lengths"], tf.int32)
-        inside = tf.logical_and(lengths >= 1, lengths <= tf.shape(tokens)[1])
-        check(inside, NO_TOKEN, lengths)
-
-
-def are_labels(y):
+def are_labels(y, expected):
     """Whether `y` holds class indices, and not one-hot rows."""
-    if not hasattr(y, "dtype"):
-        return False
+    if expected.sparse or not hasattr(y, "dtype"):
+        return hasattr(y, "dtype")
     is_column = len(y.shape) == 1 or tuple(y.shape[1:])[-1:] == (1,)
     return is_column and np.issubdtype(tf.as_dtype(y.dtype).as_numpy_dtype, np.integer)
 

@@ -2,9 +2,12 @@
 
 import warnings
 
+import keras
 import tensorflow as tf
 
 from aux_keras import randomness
+
+MEAN = "sum_over_batch_size"  # as Keras calls it
 
 
 def worker_count(strategy):
@@ -25,6 +28,44 @@ def check_compiled_for(strategy, arguments):
         raise ValueError(
             f"`{name}` must be left out with several replicas. Received: {name}={arguments[name]}"
         )
+    if (found := reductions(arguments.get("loss"))) not in (set(), {MEAN}, {"sum"}):
+        raise ValueError(
+            f"`loss` must have the reduction {MEAN!r} with several replicas, or 'sum', of every "
+            f"output the same. Received: reduction={sorted(map(str, found))}"
+        )
+
+
+def reductions(loss):
+    """How Keras sums up the values of each loss that `compile` was given."""
+    found = {getattr(each, "reduction", MEAN) for each in keras.tree.flatten(loss) if each}
+    return {MEAN if reduction == "mean" else reduction for reduction in found}
+
+
+def compute_loss(model, x, y, y_pred, sample_weight):
+    """The supervised loss of a replica's rows, as Keras computes it, with all that is added to it.
+
+    Returns:
+        function of these rows' share of the global batch: a float32 scalar whose mean over all
+        replicas, by share, is the loss of that batch.
+    """
+    loss, strategy = model.compute_loss(x, y, y_pred, sample_weight), model.distribute_strategy
+    if (replicas := strategy.num_replicas_in_sync) == 1:
+        return lambda share: loss
+    added = sum(tf.cast(each, loss.dtype) for each in model.losses)
+
+    def of_share(share):
+        # Keras has divided by the number of replicas what is not a sum.
+        own, mask = loss - added / replicas, getattr(y_pred, "_keras_mask", None)
+        if reductions(model.compiled_with()["loss"]) == {"sum"}:
+            return added + tf.math.divide_no_nan(own, share)
+        if mask is None:
+            return replicas * loss
+        valid = tf.reduce_sum(tf.cast(mask, loss.dtype))  # each replica has the mean over its own
+        every = tf.distribute.get_replica_context().all_reduce("sum", valid)
+        part = tf.math.divide_no_nan(valid, every)
+        return added + tf.math.divide_no_nan(replicas * own * part, share)
+
+    return of_share
 
 
 def share_batches(strategy, data):

@@ -5,9 +5,9 @@ import json
 import keras
 import tensorflow as tf
 
-from aux_keras.arguments import check_integer, revive
+from aux_keras.arguments import check_integer, check_readout, revive
 from aux_keras.layers.drop_connect import DropConnectDense
-from aux_keras.models import input_checks
+from aux_keras.models import input_checks, token_checks
 from aux_keras.models.auxiliary_model import AuxiliaryModel
 
 
@@ -133,6 +133,7 @@ class SequenceClassifier(AuxiliaryModel):
                 "`activation` must not be 'softmax' with one class, whose probability is always "
                 "1: 'sigmoid' for a yes or no, 'linear' for a number. Received: classes=1"
             )
+        check_readout("classifier_units", classifier_units, drop_rate, drop_per)
         policy = keras.dtype_policies.get(dtype)
         units = {"units": classifier_units, "activation": "relu", "dtype": policy}
         readout = DropConnectDense(
@@ -173,7 +174,7 @@ class SequenceClassifier(AuxiliaryModel):
         return self.model.hidden
 
     def build(self, inputs_shape):
-        input_checks.check_shapes(inputs_shape, self.expected_data())
+        token_checks.check_shapes(inputs_shape, self.expected_data())
         tokens_shape = self.tokens_of(inputs_shape)
         if not isinstance(inputs_shape, dict):
             input_checks.check_segments(self.auxiliary, tokens_shape[1])
@@ -188,9 +189,11 @@ class SequenceClassifier(AuxiliaryModel):
         softmax = self.model.activation is keras.activations.softmax
         loss = self.compiled_with()["loss"] if self.compiled_with else None
         every = softmax and getattr(loss, "ignore_class", None) is None
-        by_loss = input_checks.expected_by(loss, (None, self.classes)).classes
-        classes = self.classes if every else by_loss
-        return input_checks.Expected(True, self.vocabulary_size, features, classes)
+        expected = input_checks.expected_by(loss, (None, self.classes))
+        return expected._replace(
+            tokens_alone=True, vocabulary_size=self.vocabulary_size, features=features,
+            classes=self.classes if every else expected.classes, finite=self.tokens_of,
+        )  # fmt: skip
 
     def classify(self, features, training=False):
         """The output `(batch, classes)` from features `(batch, width)`."""

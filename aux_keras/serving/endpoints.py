@@ -15,7 +15,7 @@ and time are free.
 import keras
 import tensorflow as tf
 
-from aux_keras.models import input_checks
+from aux_keras.models import input_checks, token_checks
 from aux_keras.models.auxiliary_classifier import AuxiliaryClassifier
 from aux_keras.models.sequence_classifier import SequenceClassifier
 from aux_keras.scan import recurrence
@@ -90,7 +90,7 @@ class Endpoints:
             tf.shape(lengths)[0], "for sequences", tf.shape(tokens)[0],
         )  # fmt: skip
         inside = tf.logical_and(lengths >= 1, lengths <= tf.shape(tokens)[1])
-        lengths = self.check(lengths, inside, f"{input_checks.NO_TOKEN}. Received:", lengths)
+        lengths = self.check(lengths, inside, f"{token_checks.NO_TOKEN}. Received:", lengths)
         if not self.recurrent:
             return self.answer(self.model({"tokens": tokens, "lengths": lengths}))
         first = self.recurrence().first(tf.shape(tokens)[0])
@@ -161,7 +161,7 @@ class Endpoints:
         if vocabulary_size is None:
             return self.check(tokens, tf.math.is_finite(tokens), input_checks.NOT_FINITE)
         inside = tf.logical_and(tokens >= 0, tokens < vocabulary_size)
-        return self.check(tokens, inside, f"{input_checks.CHARACTER}{vocabulary_size}", tokens)
+        return self.check(tokens, inside, f"{token_checks.CHARACTER}{vocabulary_size}", tokens)
 
     def check(self, tensor, condition, *message):
         """`tensor`; whatever is made of it fails with the message unless all conditions hold."""
