@@ -226,10 +226,11 @@ def checked_batch(expected, *batch):
 
 def are_labels(y, expected):
     """Whether `y` holds class indices, and not one-hot rows."""
-    if expected.sparse or not hasattr(y, "dtype"):
-        return hasattr(y, "dtype")
+    if not hasattr(y, "dtype"):
+        return False
+    kind = np.dtype(tf.as_dtype(y.dtype).as_numpy_dtype).kind
     is_column = len(y.shape) == 1 or tuple(y.shape[1:])[-1:] == (1,)
-    return is_column and np.issubdtype(tf.as_dtype(y.dtype).as_numpy_dtype, np.integer)
+    return kind in "iuf" if expected.sparse else is_column and kind in "iu"
 
 
 def split_inputs(inputs):
