@@ -261,6 +261,7 @@ class ExperimentConfig:
                     f"`{name}` must be left out with method={self.method!r}, which does not read "
                     f"it; {', '.join(field.metadata['methods'])} do. Received: {name}={value!r}"
                 )
+        _check_losses_are_used(self)
 
     def buckets(self):
         """`bucket_lengths` as a tuple of int."""
@@ -301,6 +302,18 @@ def unread(method):
         for field in dataclasses.fields(ExperimentConfig)
         if method not in (field.metadata["methods"] or (method,))
     }
+
+
+def _check_losses_are_used(config):
+    steps, epochs = config.pretrain_steps, config.pretrain_epochs
+    pretrained = config.pretrained or (epochs if steps is None else steps)
+    joint = config.joint_training and config.auxiliary_weight
+    if config.method in AUXILIARY and not pretrained and not joint:
+        raise ValueError(
+            "`method` must be lstm to train without auxiliary losses; for others give "
+            "`pretrain_epochs`, or `joint_training` with an `auxiliary_weight`. "
+            f"Received: method={config.method!r}"
+        )
 
 
 def kind_of(field):

@@ -240,6 +240,8 @@ def test_one_value_keeps_its_name_all_the_way():
         (dict(clip_norm=0.0), "`clip_norm` must be positive and finite"),
         (dict(bucket_lengths="64,64"), "`bucket_lengths` must be increasing positive integers"),
         (dict(bucket_lengths="64,x"), "`bucket_lengths` must be .*Received: .*'64,x'"),
+        (dict(method="r", pretrain_epochs=0, joint_training=False), "`method` must be lstm to"),
+        (dict(method="lm", pretrain_steps=0, auxiliary_weight=0.0), "`method` must be lstm to"),
         (dict(workdir=""), "`workdir` must not be empty"),
         (dict(pretrained=""), "`pretrained` must not be empty"),
         (dict(seed=2**32), "`seed` must be below 2\\*\\*32. Received: seed=4294967296"),

@@ -547,12 +547,49 @@ def test_a_model_may_clean_what_no_loss_reads():
     h = L.Concatenate()([L.LSTM(4)(each) for each in clean])
     network = keras.Model(inputs, L.Dense(3, activation="softmax")(h))
     rnn = next(layer.name for layer in network.layers if isinstance(layer, L.LSTM))
-    for losses, x in (([reconstruction()], X), ([], spoilt)):
-        model = ak.AuxiliaryModel(network, losses, rnn=rnn, tokens="tokens")
+    for losses, weight, x in (([reconstruction()], 1, X), ([reconstruction()], 0, spoilt),
+                              ([], 1, spoilt)):  # fmt: skip
+        model = ak.AuxiliaryModel(
+            network, losses, rnn=rnn, tokens="tokens", auxiliary_weight=weight
+        )
         model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
         given = {"tokens": x, "side": spoilt}
         for data in ((given, Y), (tf.data.Dataset.from_tensors((given, Y)),)):
             assert np.isfinite(model.evaluate(*data, verbose=0)).all()
+        assert np.isfinite(model.predict({"tokens": spoilt, "side": spoilt}, verbose=0)).all()
+
+
+SPARSE = keras.losses.sparse_categorical_crossentropy
+
+
+@pytest.mark.parametrize(
+    ("loss", "targets"),
+    [
+        (SPARSE, lambda y: y),
+        ("SparseCategoricalCrossentropy", lambda y: y),
+        (keras.losses.SparseCategoricalCrossentropy(name="mine"), lambda y: y),
+        ([SPARSE], lambda y: (y,)),
+        ({"key": SPARSE}, lambda y: {"key": y}),
+        ({"key": SPARSE, "other": "mse"}, lambda y: {"key": y, "other": np.zeros((8, 3))}),
+        (["mse", SPARSE], lambda y: (np.zeros((8, 3)), y)),
+        ({"a": SPARSE, "b": "mse"}, lambda y: {"a": y, "b": np.zeros((8, 3))}),
+    ],
+)
+def test_labels_are_checked_however_the_loss_is_given(loss, targets):
+    inputs = keras.Input((9, 2))
+    h = L.LSTM(4)(inputs)
+    outputs = [L.Dense(3, activation="softmax", name=name)(h) for name in "ab"]
+    if isinstance(loss, (list, dict)):
+        outputs = outputs[: len(loss)]
+        outputs = dict(zip(loss, outputs)) if "key" in loss else outputs
+    else:
+        outputs = outputs[0]
+    model = ak.AuxiliaryModel(keras.Model(inputs, outputs))
+    model.compile("sgd", loss, run_eagerly=True)
+    for as_data in (lambda *xy: xy, lambda *xy: (tf.data.Dataset.from_tensors(xy),)):
+        assert np.isfinite(model.evaluate(*as_data(X, targets(Y)), verbose=0)).all()
+        with pytest.raises((ValueError, tf.errors.InvalidArgumentError), match="`y` holds a label"):
+            model.evaluate(*as_data(X, targets(Y + 1)), verbose=0)
 
 
 def test_labels_of_every_step_and_real_ones_are_checked():

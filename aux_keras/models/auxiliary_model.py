@@ -278,9 +278,9 @@ class AuxiliaryModel(keras.Model):
     def expected_data(self):
         """What data is checked against, see `input_checks.Expected`."""
         loss = self.compiled_with()["loss"] if self.compiled_with else None
-        expected = input_checks.expected_by(loss, getattr(self.model, "output_shape", None))
-        read = self.auxiliary and self.target == "inputs"
-        return expected._replace(finite=self.tokens_of if read else None)
+        outputs = (getattr(self.model, name, None) for name in ("output_shape", "output_names"))
+        read = self.tokens_of if self.active_losses() and self.target == "inputs" else None
+        return input_checks.expected_by(loss, *outputs)._replace(finite=read)
 
     fit = input_checks.checked_method("fit")
     evaluate = input_checks.checked_method("evaluate")

@@ -27,32 +27,56 @@ LABEL = (
     "without a label any of these and sample_weight=0. Received: classes="
 )
 
+SPARSE = "sparse_categorical_crossentropy", keras.losses.sparse_categorical_crossentropy
+
 
 class Expected(NamedTuple):
     """What a model can be given.
 
     `tokens_alone`: inputs are tokens, or a dictionary of `"tokens"` and `"lengths"`, and of these
     `vocabulary_size` is the number of characters, None for real tokens, and `features` their
-    width, None before the model is built. `classes`: number of integer labels, or None, and
-    `sparse` whether the loss takes nothing else. `finite`: which part of the inputs must be
-    finite, a function of them, or None; a model may clean what its losses do not see.
+    width, None before the model is built. `classes`: number of integer labels, or None; a list or
+    dictionary of these where labels are one; `sparse`: whether the loss takes nothing else.
+    `finite`: which part of the inputs must be finite, a function of them, or None; a model may
+    clean what its losses do not see.
     """
 
     tokens_alone: bool = False
     vocabulary_size: int | None = None
     features: int | None = None
-    classes: int | None = None
+    classes: int | list | dict | None = None
     sparse: bool = False
     finite: Callable | None = None
 
 
-def expected_by(loss, output_shape):
+def expected_by(loss, output_shape, output_names=()):
     """What a compiled model expects by its loss: labels below the width of its output."""
-    labels = getattr(loss, "name", loss) == "sparse_categorical_crossentropy"
-    labels = labels and getattr(loss, "ignore_class", None) is None
-    one_output = isinstance(output_shape, tuple) and isinstance(output_shape[-1], int)
-    labels = labels and one_output
-    return Expected(classes=output_shape[-1] if labels else None, sparse=labels)
+    if isinstance(loss, dict):  # by name of output, or by the keys of a dictionary of them
+        shapes = output_shape if isinstance(output_shape, list) else [output_shape]
+        by_key = len(loss) == len(shapes) and not set(loss) <= set(output_names or ())
+        output_shape = dict(zip(sorted(loss) if by_key else output_names or (), shapes))
+    classes = classes_by(loss, output_shape)
+    return Expected(classes=classes, sparse=any(n is not None for n in tf.nest.flatten(classes)))
+
+
+def classes_by(loss, output_shape):
+    """Numbers of classes, in the structure of the losses; None for what takes no indices of them.
+
+    Args:
+        loss: as given to `compile`.
+        output_shape: shape, or list of shapes, or dictionary for a dictionary of losses; None where
+            it is not known.
+    """
+    if isinstance(loss, dict):
+        return {name: classes_by(each, output_shape.get(name)) for name, each in loss.items()}
+    if isinstance(loss, (list, tuple)):
+        shapes = output_shape if isinstance(output_shape, list) else [output_shape]
+        return [classes_by(*pair) for pair in zip(loss, shapes)]
+    if loss == "SparseCategoricalCrossentropy":
+        loss = keras.losses.sparse_categorical_crossentropy
+    sparse = getattr(loss, "fn", loss) in SPARSE and getattr(loss, "ignore_class", None) is None
+    known = isinstance(output_shape, tuple) and isinstance(output_shape[-1], int)
+    return output_shape[-1] if sparse and known else None
 
 
 def checked_method(name):
@@ -83,6 +107,8 @@ def checked(method, model, arguments, options):
     if given.get("x") is None:
         raise ValueError("`x` must be inputs: arrays, tensors or a dataset. Received: x=None")
     expected = model.expected_data()
+    if method.startswith("predict") and not expected.tokens_alone:
+        expected = expected._replace(finite=None)  # no loss reads them
     names = [name for name in ("x", "y", "sample_weight") if name in given]
     values = [given[name] for name in names]
     given.update(zip(names, check_batch(dict(zip(names, values)), expected).values()))
@@ -162,12 +188,10 @@ def check_arrays(x, y, sample_weight, expected):
     for weight in tf.nest.flatten(sample_weight):
         if weight is not None and not is_finite(weight):
             raise ValueError(WEIGHT_NOT_FINITE)
-    if expected.classes is not None and are_labels(y, expected):
-        labels = np.asarray(y)
-        if labels.size and not (labels.min() >= 0 and labels.max() < expected.classes):
-            raise ValueError(
-                f"{LABEL}{expected.classes}, labels from {labels.min()} to {labels.max()}"
-            )
+    for labels, classes in labels_of(y, expected):
+        labels = np.asarray(labels)
+        if labels.size and not (labels.min() >= 0 and labels.max() < classes):
+            raise ValueError(f"{LABEL}{classes}, labels from {labels.min()} to {labels.max()}")
 
 
 def is_finite(array):
@@ -215,13 +239,25 @@ def checked_batch(expected, *batch):
                 check(tf.math.is_finite(tf.cast(tensor, tf.float32)), message)
     if expected.tokens_alone:
         check_tokens_of_batch(batch[0], expected, check)
-    if len(batch) > 1 and expected.classes is not None and are_labels(batch[1], expected):
-        labels = tf.cast(batch[1], tf.int64)
-        inside = tf.logical_and(labels >= 0, labels < expected.classes)
-        check(inside, f"{LABEL}{expected.classes}", labels)
+    for labels, classes in labels_of(batch[1], expected) if len(batch) > 1 else ():
+        labels = tf.cast(labels, tf.int64)
+        inside = tf.logical_and(labels >= 0, labels < classes)
+        check(inside, f"{LABEL}{classes}", labels)
     with tf.control_dependencies(checks):
         batch = tf.nest.map_structure(lambda t: t if t is None else tf.identity(t), batch)
     return batch if len(batch) > 1 else batch[0]
+
+
+def labels_of(y, expected):
+    """Pairs of labels in `y`, which are class indices, and the number of their classes."""
+    classes = expected.classes
+    if isinstance(classes, dict):
+        pairs = [(y[name], n) for name, n in classes.items() if isinstance(y, dict) and name in y]
+    elif isinstance(classes, list):
+        pairs = zip(y if isinstance(y, (list, tuple)) else [y], classes)
+    else:
+        pairs = [(y, classes)]
+    return [(labels, n) for labels, n in pairs if n is not None and are_labels(labels, expected)]
 
 
 def are_labels(y, expected):

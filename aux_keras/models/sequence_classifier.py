@@ -192,7 +192,8 @@ class SequenceClassifier(AuxiliaryModel):
         expected = input_checks.expected_by(loss, (None, self.classes))
         return expected._replace(
             tokens_alone=True, vocabulary_size=self.vocabulary_size, features=features,
-            classes=self.classes if every else expected.classes, finite=self.tokens_of,
+            classes=self.classes if every and not expected.sparse else expected.classes,
+            finite=self.tokens_of,
         )  # fmt: skip
 
     def classify(self, features, training=False):
