@@ -6,6 +6,8 @@ import operator
 
 import keras
 
+PER = ("example", "batch")  # what has a DropConnect mask of its own
+
 
 def check_integer(name, value, least, wanted="an integer of at least {least}"):
     """Returns an integer, NumPy's too, or raises a `ValueError` that names the argument."""
@@ -41,7 +43,7 @@ def check_readout(name, units, drop_rate, drop_per):
     if units is not None:
         check_integer(name, units, 1, "a positive integer, or None")
     check_rate("drop_rate", drop_rate)
-    check_choice("drop_per", drop_per, ("example", "batch"))
+    check_choice("drop_per", drop_per, PER)
 
 
 def check_real(name, value, accepts, expected):

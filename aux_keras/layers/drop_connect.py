@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from aux_keras import randomness
-from aux_keras.arguments import check_choice, check_positive, check_rate
+from aux_keras.arguments import PER, check_choice, check_positive, check_rate
 
 
 def dense(inputs, kernel, bias):
@@ -76,7 +76,7 @@ class DropConnectDense(keras.layers.Layer):
         self.supports_masking = True
         self.units = check_positive("units", units)
         self.rate = check_rate("rate", rate)
-        self.per = check_choice("per", per, ("example", "batch"))
+        self.per = check_choice("per", per, PER)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)

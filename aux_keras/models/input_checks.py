@@ -26,8 +26,10 @@ LABEL = (
     "`y` holds a label outside of 0 ... classes - 1; give the model more classes, or an example "
     "without a label any of these and sample_weight=0. Received: classes="
 )
-
-SPARSE = "sparse_categorical_crossentropy", keras.losses.sparse_categorical_crossentropy
+SPARSE = (
+    "sparse_categorical_crossentropy", "SparseCategoricalCrossentropy",
+    keras.losses.sparse_categorical_crossentropy,
+)  # fmt: skip
 
 
 class Expected(NamedTuple):
@@ -72,8 +74,6 @@ def classes_by(loss, output_shape):
     if isinstance(loss, (list, tuple)):
         shapes = output_shape if isinstance(output_shape, list) else [output_shape]
         return [classes_by(*pair) for pair in zip(loss, shapes)]
-    if loss == "SparseCategoricalCrossentropy":
-        loss = keras.losses.sparse_categorical_crossentropy
     sparse = getattr(loss, "fn", loss) in SPARSE and getattr(loss, "ignore_class", None) is None
     known = isinstance(output_shape, tuple) and isinstance(output_shape[-1], int)
     return output_shape[-1] if sparse and known else None
